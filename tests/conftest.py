@@ -1,0 +1,38 @@
+"""What every test has: a failure on unexpected logged errors, seeds, and what the machine offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from twisted.logger import LogEvent, globalLogPublisher
+
+ExpectErrors = Callable[[str], None]
+
+
+@pytest.fixture(autouse=True)
+def logged_errors() -> Iterator[ExpectErrors]:
+    """Fail a test that logs a failure or a critical event which it did not say it expects.
+
+    ``logged_errors("text")`` says that an event whose format or failure holds the text may come.
+    """
+    seen: list[LogEvent] = []
+    expected: list[str] = []
+
+    def observe(event: LogEvent) -> None:
+        if event.get("log_failure") is not None or event["log_level"].name == "critical":
+            seen.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield expected.append
+    finally:
+        globalLogPublisher.removeObserver(observe)
+
+    def text(event: LogEvent) -> str:
+        failure = event.get("log_failure")
+        return f"{event.get('log_format')} {failure.getTraceback() if failure is not None else ''}"
+
+    unexpected = [t for t in map(text, seen) if not any(e in t for e in expected)]
+    assert not unexpected, "unexpected logged errors:\n" + "\n".join(unexpected)
+

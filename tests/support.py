@@ -1,0 +1,16 @@
+"""Small things that tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+
+def needs(*programs: str) -> pytest.MarkDecorator:
+    """Skip with a reason where a program is missing; in CI that is a failure instead."""
+    missing = [p for p in programs if shutil.which(p) is None]
+    if missing and os.environ.get("CI"):
+        raise RuntimeError(f"CI must have {', '.join(missing)}")
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}: apt-get install them")

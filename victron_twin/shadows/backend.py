@@ -1,0 +1,111 @@
+"""What every keeper of shadows offers: Shadow Manager, AWS IoT Core, or our own embedded store.
+
+The words are the AWS IoT Device Shadow service's. A *document* is what ``GetThingShadow`` answers:
+``{"state": {"desired"?, "reported"?, "delta"?}, "metadata": ..., "version": int, "timestamp": int}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+Document = dict[str, Any]
+
+#: The name of the classic (unnamed) shadow.
+CLASSIC = ""
+
+
+class ShadowError(Exception):
+    """A backend said no, or did not answer. ``code`` is the data plane's HTTP status."""
+
+    code = 500
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(ShadowError):
+    """The request is malformed; the same request will never be accepted."""
+
+    code = 400
+
+
+class Unauthorized(ShadowError):
+    """The caller may not do this: a policy or an access control entry is missing."""
+
+    code = 403
+
+
+class NotFound(ShadowError):
+    """No such shadow."""
+
+    code = 404
+
+
+class Conflict(ShadowError):
+    """The version that was supplied is not the shadow's."""
+
+    code = 409
+
+
+class TooLarge(ShadowError):
+    """The payload or the resulting document is over the backend's limit."""
+
+    code = 413
+
+
+class Throttled(ShadowError):
+    """Too many requests; the same one may be accepted later."""
+
+    code = 429
+
+
+class Unavailable(ShadowError):
+    """The backend cannot be reached or did not answer in time; what became of the request is not known."""
+
+    code = 503
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Desired differs from reported: at an accepted update while a difference exists."""
+
+    thing: str
+    shadow: str
+    state: Mapping[str, Any]
+    version: int
+
+
+class ShadowBackend(Protocol):
+    """One keeper of shadows. Every Deferred fails with a :class:`ShadowError` and nothing else."""
+
+    name: str
+
+    def start(self) -> Deferred[None]:
+        """Open; fires when requests can be made (which may then still fail as Unavailable)."""
+
+    def stop(self) -> Deferred[None]:
+        """Close; requests under way have ended when this fires."""
+
+    def get(self, thing: str, shadow: str) -> Deferred[Document]:
+        """The document of a shadow. Fails with NotFound where there is none."""
+
+    def update(self, thing: str, shadow: str, request: Mapping[str, Any]) -> Deferred[Document]:
+        """Merge ``{"state": {...}, "version"?: int, "clientToken"?: str}``.
+
+        The answer holds ``state`` (what was sent), ``metadata``, ``version``, ``timestamp``, and ``clientToken``
+        if one was sent.
+        """
+
+    def delete(self, thing: str, shadow: str) -> Deferred[Document]:
+        """Remove a shadow; the answer is ``{"version": int, "timestamp": int}``. Fails with NotFound where there is none."""
+
+    def named_shadows(self, thing: str) -> Deferred[list[str]]:
+        """The names of the thing's named shadows, sorted."""
+
+    def watch(self, listener: Callable[[Delta], None]) -> Callable[[], None]:
+        """Call the listener at each delta; what is returned ends that. Deltas can come twice or out of order."""
