@@ -54,6 +54,10 @@ class Source:
     def __str__(self) -> str:
         return self.service + self.path
 
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        return tuple(PLACEHOLDER.findall(self.path))
+
     def bound(self, binding: Mapping[str, str]) -> Source:
         """The same with its placeholders filled in."""
         return Source(self.service, fill(self.path, binding))
@@ -66,8 +70,10 @@ class Field:
     ``name`` is dotted and may hold placeholders (``pv.trackers.{tracker}.voltage``); all sources of a
     field use the placeholders of its name, or none. ``rule`` names the function in
     :mod:`victron_twin.twin.rules` that makes the value out of the sources' values; empty: the first
-    source as it is. ``required`` fields gate the first write of a shadow; a higher ``priority`` number
-    stays longer when a document grows too large (0 to 9).
+    source as it is; no source at all: the twin itself makes the value. ``minimum`` and ``maximum`` bound what may
+    be written; of a field that is only read they are the physical range, and what lies outside is no value (an
+    inverter without a sensor says -273 degrees). ``required`` fields gate the first write of a shadow; a higher
+    ``priority`` number stays longer when a document grows too large (0 to 9).
     """
 
     shadow: str
@@ -101,6 +107,7 @@ class ShadowKind:
     title: str
     layout: Layout
     services: tuple[str, ...]
+    helpers: tuple[str, ...] = ()  #: lend values to its fields, but are no devices of it
 
 
 def fill(template: str, binding: Mapping[str, str]) -> str:

@@ -1,0 +1,60 @@
+"""The names of fields as the tree of keys that they make in a document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Union
+
+from .model import PLACEHOLDER, Field
+
+#: Keys to fields, or to further keys. A key may hold placeholders: ``l{phase}``.
+Tree = dict[str, Union["Tree", Field]]
+
+
+class Clash(ValueError):
+    """Two fields want the same key for different things."""
+
+
+def template(text: str, patterns: Mapping[str, str]) -> str:
+    """The regular expression of a text with placeholders: a named group for each."""
+    out, at = [], 0
+    for found in PLACEHOLDER.finditer(text):
+        out += [re.escape(text[at : found.start()]), f"(?P<{found[1]}>{patterns[found[1]]})"]
+        at = found.end()
+    return "".join((*out, re.escape(text[at:])))
+
+
+def insert(tree: Tree, field: Field, patterns: Mapping[str, str]) -> None:
+    """Put a field in its place. Raises Clash where a key, or one that could be the same, stands for something else."""
+    *above, last = field.name.split(".")
+    for key in above:
+        _alone(tree, key, field, patterns)
+        inner = tree.setdefault(key, {})
+        if isinstance(inner, Field):
+            raise Clash(f"field {field.name!r} stands below the field {inner.name!r}")
+        tree = inner
+    _alone(tree, last, field, patterns)
+    if last in tree:
+        other = tree[last]
+        if isinstance(other, Field):
+            raise Clash(f"field {field.name!r} is there twice")
+        raise Clash(f"field {field.name!r} has the name of an object that holds other fields")
+    tree[last] = field
+
+
+def _alone(tree: Tree, key: str, field: Field, patterns: Mapping[str, str]) -> None:
+    for other in tree:
+        if other != key and _may_be_one(other, key, patterns):
+            raise Clash(f"field {field.name!r}: the key {key!r} can be the same as {other!r} of another field")
+
+
+def _may_be_one(one: str, other: str, patterns: Mapping[str, str]) -> bool:
+    if not PLACEHOLDER.search(one):
+        one, other = other, one
+    if not PLACEHOLDER.search(one):
+        return False
+    if not PLACEHOLDER.search(other):
+        return re.fullmatch(template(one, patterns), other) is not None
+    start, begin = PLACEHOLDER.split(one)[0], PLACEHOLDER.split(other)[0]
+    return start.startswith(begin) or begin.startswith(start)
