@@ -102,7 +102,7 @@ class ShadowBackend(Protocol):
         """
 
     def delete(self, thing: str, shadow: str) -> Deferred[Document]:
-        """Remove a shadow; the answer is ``{"version": int, "timestamp": int}``. Fails with NotFound where there is none."""
+        """Remove a shadow; the answer is ``{"version": int, "timestamp": int}``. NotFound where there is none."""
 
     def named_shadows(self, thing: str) -> Deferred[list[str]]:
         """The names of the thing's named shadows, sorted."""

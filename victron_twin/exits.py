@@ -1,0 +1,47 @@
+"""How the process ends: one line that says why, and an exit status that tells the supervisor."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IReactorCore
+from twisted.logger import Logger
+
+
+class Exits(Service):
+    """Ends the process where it cannot go on, and answers SIGTERM and SIGINT with exit status 0.
+
+    Twisted itself ends with the signal's status (143), which a supervisor takes for a failure.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.message = ""
+
+    def startService(self) -> None:
+        super().startService()
+        IReactorCore(self._reactor).callWhenRunning(self._handle_signals)
+
+    def _handle_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop))
+
+    def fatal(self, message: str, status: int = 1) -> None:
+        """Say why, flush, and end with this status; the first reason counts."""
+        if self.message:
+            return
+        self.message = message
+        self._log.critical("{message}", message=message)
+        # sys.exit in a callback is swallowed and reactor.stop gives 0: the status is set at the very end.
+        atexit.register(os._exit, status)
+        self._reactor.callLater(0, self._stop)
+
+    def _stop(self) -> None:
+        if self._reactor.running:
+            self._reactor.stop()

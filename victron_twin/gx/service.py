@@ -1,0 +1,360 @@
+"""One GX: the connection kept up, kept alive, and its messages brought to the twin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from twisted.application.internet import ClientService
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zope.interface import implementer
+
+from victron_twin.twin.twin import Twin
+
+from .backoff import Backoff
+from .picture import Effects, new_picture
+from .session import Session
+
+#: The GX publishes for 60 s after a keepalive; 62 s is too late, in s.
+KEEPALIVE = 27.0
+#: Neither heartbeat (each 3 s) nor value for this long: the GX is silent, in s.
+SILENCE = 15.0
+#: Silent for this long on an open connection: it is half open, or the broker is stuck, in s.
+HALF_OPEN = 40.0
+#: A full publish takes 0.1 s; firmware before 3.50 does not tell when it has ended, in s.
+ROUND = 10.0
+#: Waits between the full publishes that are asked for until two in a row agree, in s. (At most 3 a second are allowed.)
+AGAIN = (2.0, 5.0, 10.0, 20.0, 30.0)
+#: A minute of liveness forgets the failures before it, in s.
+HEALTHY = 60.0
+#: By then a GX has told its portal id and answered the first keepalive, in s.
+FIRST_ANSWER = 10.0
+
+SUPPRESS = b'{"keepalive-options":["suppress-republish"]}'
+
+
+@dataclass(slots=True)
+class LinkStatus:
+    """What is known of the link, for /health, victron-twin and the page. Times are epoch seconds."""
+
+    host: str
+    connected: bool = False
+    state: str = "unknown"
+    attempts: int = 0
+    messages: int = 0
+    last_received: float | None = None
+    problem: str = ""
+
+
+class _Listener:
+    """One session's messages; what the session takes for its protocol."""
+
+    def __init__(self, service: GXService) -> None:
+        self._service = service
+
+    def makeConnection(self, session: Session) -> None:
+        self._service.accepted(session)
+
+    def messageReceived(self, topic: bytes, payload: bytes, retained: bool) -> None:
+        self._service.received(topic, payload)
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._service.lost(reason)
+
+
+class _Listeners(Factory):
+    noisy = False
+
+    def __init__(self, service: GXService) -> None:
+        self._service = service
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return _Listener(self._service)
+
+
+class GXService(MultiService):
+    """Keeps one GX connected and alive, and feeds its twin.
+
+    ``fatal`` is called with a message when ``max_retries`` connections in a row have failed.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        endpoint: IStreamClientEndpoint,
+        twin: Twin,
+        backoff: Backoff,
+        *,
+        host: str,
+        portal_id: str | None = None,
+        max_retries: int | None = None,
+        fatal: Callable[[str], None],
+    ) -> None:
+        super().__init__()
+        self.twin = twin
+        self.status = LinkStatus(host)
+        self._clock = clock
+        self._backoff = backoff
+        self._configured = portal_id
+        self._max_retries = max_retries
+        self._fatal = fatal
+        self._session: Session | None = None
+        self._effects = Effects(self._ask_for_all, self._go_dark)
+        self._picture = new_picture(self._effects)
+        self._client = ClientService(
+            _Counted(endpoint, self.status), _Listeners(self), retryPolicy=self._retry, clock=clock
+        )
+        self._client.setServiceParent(self)
+        self._alive = LoopingCall(self._keep_alive)
+        self._watch = LoopingCall(self._look)
+        self._alive.clock = self._watch.clock = clock
+        self._last = clock.seconds()
+        self._connected_at = 0.0
+        self._live_since: float | None = None
+        self._notices: dict[bytes, Callable[[bytes], None]] = {}
+        self._rounds: list[tuple[float, int]] = []
+        self._round: IDelayedCall | None = None
+        self._began = 0.0
+        self._echo = 0
+        self._wrong = ""
+        self.offset: float | None = None  #: our clock minus the GX's heartbeat, in s
+
+    # the service
+
+    def startService(self) -> None:
+        self._last = self._clock.seconds()
+        super().startService()
+        self._watch.start(1.0, now=False).addErrback(self._stopped, "the watch of the GX")
+
+    def stopService(self) -> Deferred[None]:
+        for call in (self._watch, self._alive):
+            if call.running:
+                call.stop()
+        self._end_round()
+        stopped: Deferred[None] = super().stopService()
+        return stopped
+
+    def _retry(self, failures: int) -> float:
+        """The wait before the next attempt; tells what went wrong, once for each kind."""
+        if self._max_retries is not None and self._backoff.failures > self._max_retries:
+            self._fatal(
+                f"no connection to the GX at {self.status.host} after {self._max_retries} retries "
+                f"(gx.max_retries): {self._backoff.last_failure}"
+            )
+        self._tell(self._backoff.last_failure or "")
+        return self._backoff.delay()
+
+    def _stopped(self, failure: Failure, what: str) -> None:
+        self._log.failure("{what} has stopped", failure=failure, what=what)
+        self._fatal(f"{what} has stopped: {failure.getErrorMessage()}")
+
+    def _tell(self, problem: str) -> None:
+        """Log a problem when it changes."""
+        if problem != self.status.problem:
+            self.status.problem = problem
+            if problem:
+                self._log.error("{host}: {problem}", host=self.status.host, problem=problem)
+            else:
+                self._log.info("{host}: all is well again.", host=self.status.host)
+
+    # the session
+
+    def accepted(self, session: Session) -> None:
+        self._session = session
+        self._last = self._connected_at = self._clock.seconds()
+        self.status.connected = True
+        self._log.info("Connected to the GX at {host}", host=self.status.host)
+        self._notices, self._wrong = {}, ""
+        session.subscribe("N/+/system/0/Serial").addErrback(self._refused)
+        if self._configured or self.twin.portal:
+            self._open(self._configured or self.twin.portal or "")
+
+    def _refused(self, failure: Failure) -> None:
+        if self._session is not None:
+            self._tell(f"the GX refused a subscription: {failure.getErrorMessage()}")
+            self._session.abortConnection()
+
+    def _open(self, portal: str) -> None:
+        """The portal id is known: subscribe and wake the GX."""
+        session = self._session
+        if session is None:
+            return
+        self.twin.portal = portal
+        prefix = f"N/{portal}/".encode()
+        self._notices = {
+            prefix + b"heartbeat": self._heartbeat,
+            prefix + b"full_publish_completed": self._completed,
+            prefix + b"keepalive": lambda payload: None,
+        }
+        session.subscribe(f"N/{portal}/#").addErrback(self._refused)
+        self._picture.connected()
+        if self._alive.running:
+            self._alive.stop()
+        self._alive.start(KEEPALIVE, now=False).addErrback(self._stopped, "the keepalive of the GX")
+
+    def received(self, topic: bytes, payload: bytes) -> None:
+        """One message; nearly all of them are values of devices."""
+        self._last = now = self._clock.seconds()
+        self.status.messages += 1
+        if self._live_since is None:
+            self._begin_live(now)
+        notice = self._notices.get(topic)
+        if notice is not None:
+            notice(payload)
+            return
+        if topic.endswith(b"/system/0/Serial"):
+            self._serial(topic.split(b"/")[1].decode("utf-8", "replace"))
+        self.twin.receive(topic, payload, now)
+
+    def lost(self, reason: Failure) -> None:
+        self._session = None
+        self.status.connected = False
+        self._live_since = None
+        if self._alive.running:
+            self._alive.stop()
+        self._end_round()
+        self._picture.lost()
+        if self.running:
+            self._backoff.failed(reason)
+            self._log.warn(
+                "Connection to the GX at {host} lost: {why}", host=self.status.host, why=reason.getErrorMessage()
+            )
+
+    def _serial(self, portal: str) -> None:
+        """A retained ``N/<portal id>/system/0/Serial``: who this GX is."""
+        if self._configured is None and portal != self.twin.portal:
+            self._log.info("The GX at {host} has the portal id {portal}", host=self.status.host, portal=portal)
+            self._open(portal)
+        elif self._configured not in (None, portal):
+            self._wrong = (
+                f"gx.portal_id is {self._configured}, but the GX there has {portal}: "
+                f"set VICTRON_VRM_ID={portal}, or leave it out"
+            )
+            self._tell(self._wrong)
+
+    # liveness
+
+    def _keep_alive(self) -> None:
+        if self._session is not None and self.twin.portal:
+            self._session.publish(f"R/{self.twin.portal}/keepalive", SUPPRESS)
+
+    def _begin_live(self, now: float) -> None:
+        self._live_since = now
+        self._picture.heard()
+        self.status.state = self._effects.state
+
+    def _heartbeat(self, payload: bytes) -> None:
+        try:
+            self.offset = self._clock.seconds() - float(orjson.loads(payload)["value"])
+        except (ValueError, TypeError, KeyError):
+            self.offset = None
+
+    def _look(self) -> None:
+        """Each second: has the GX fallen silent, or been well for long enough to forget its failures?"""
+        now = self._clock.seconds()
+        quiet = now - self._last
+        if quiet >= SILENCE:
+            self._live_since = None
+            self._picture.silence()
+            if self._session is not None:
+                self._tell(self._why_silent())
+                if quiet >= HALF_OPEN:
+                    self._last = now
+                    self._session.abortConnection()
+        elif self._session is not None and self._live_since is not None:
+            if now - self._connected_at >= FIRST_ANSWER and self.twin.portal is None:
+                self._tell(self._why_silent())
+            elif now - self._live_since >= HEALTHY:
+                self._backoff.healthy()
+        self.status.last_received = self._last if self._live_since is not None else self.status.last_received
+        self.status.state = self._effects.state
+
+    def _why_silent(self) -> str:
+        if self._wrong:
+            return self._wrong
+        if self.twin.portal is None:
+            return "the GX does not tell its portal id (no retained N/+/system/0/Serial): set VICTRON_VRM_ID"
+        if self._configured and not any(count for _, count in self._rounds):
+            return f"nothing is published under the portal id {self._configured}: is VICTRON_VRM_ID right?"
+        return f"the GX is silent: neither heartbeat nor value for {SILENCE:.0f} s, the keepalive is not answered"
+
+    def _go_dark(self) -> None:
+        self.twin.silent(self._clock.seconds())
+
+    # the full picture
+
+    def _ask_for_all(self) -> None:
+        """The first of the full publishes after a connection or a gap."""
+        self._rounds = []
+        self._ask()
+
+    def _ask(self) -> None:
+        self._end_round()
+        if self._session is None:
+            return
+        self._began = self._clock.seconds()
+        self._echo += 1
+        options = {"keepalive-options": [{"full-publish-completed-echo": str(self._echo)}]}
+        self._session.publish(f"R/{self.twin.portal}/keepalive", orjson.dumps(options))
+        self._round = self._clock.callLater(ROUND, self._round_over, False)
+
+    def _end_round(self) -> None:
+        if self._round is not None and self._round.active():
+            self._round.cancel()
+        self._round = None
+
+    def _completed(self, payload: bytes) -> None:
+        try:
+            echo = orjson.loads(payload).get("full-publish-completed-echo")
+        except (ValueError, AttributeError):
+            return
+        if echo == str(self._echo) and self._round is not None:
+            self._round_over(True)
+
+    def _round_over(self, completed: bool) -> None:
+        """A full publish has ended, or should have. Two in a row that agree are trusted.
+
+        The completion can come with a seventh of the topics just after a boot, so that one alone tells nothing.
+        """
+        self._end_round()
+        count, plausible = self.twin.seen(self._began)
+        before = self._rounds[-1] if self._rounds else None
+        self._rounds.append((self._began, count))
+        if plausible or before is not None:
+            self.twin.settle()
+        if before is not None and plausible and count <= before[1]:
+            self.twin.prune(before[0], self._clock.seconds())
+            self._trust()
+        elif len(self._rounds) <= len(AGAIN):
+            self._round = self._clock.callLater(AGAIN[len(self._rounds) - 1], self._ask)
+        elif count:
+            self._trust()
+
+    def _trust(self) -> None:
+        self._picture.trusted()
+        self.status.state = self._effects.state
+        self._tell("")
+
+
+@implementer(IStreamClientEndpoint)
+class _Counted:
+    """An endpoint that counts the attempts on it."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, status: LinkStatus) -> None:
+        self._endpoint = endpoint
+        self._status = status
+
+    def connect(self, factory: Any) -> Any:
+        self._status.attempts += 1
+        return self._endpoint.connect(factory)

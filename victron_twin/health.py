@@ -1,0 +1,94 @@
+"""Whether all is well: the links, the shadows on their way, and what is wrong in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from victron_twin.gx.service import GXService
+from victron_twin.shadows.sync import ShadowSync
+from victron_twin.twin.readings import Trouble
+
+#: An update that waits longer for its acknowledgement makes the service unhealthy, in s.
+LONGEST_WAIT = 60.0
+#: Kinds and places of bad input that are remembered, so that each is logged once.
+MOST_TOLD = 1_000
+
+
+class BadInput:
+    """Counts what a GX sent that is no value, by kind, and logs each kind and place once."""
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self.counts: Counter[Trouble] = Counter()
+        self._told: set[tuple[Trouble, str]] = set()
+
+    def __call__(self, trouble: Trouble, where: str, value: object) -> None:
+        self.counts[trouble] += 1
+        if (trouble, where) not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add((trouble, where))
+            self._log.warn(
+                "Bad input ({trouble}) at {where}: {value!r}", trouble=trouble.value, where=where, value=value
+            )
+
+
+class Health:
+    """Looks at the services; holds no state of its own but the start."""
+
+    def __init__(self, clock: IReactorTime, version: str, gxs: list[GXService], sync: ShadowSync) -> None:
+        self._clock = clock
+        self._started = clock.seconds()
+        self.version = version
+        self.gxs = gxs
+        self.sync = sync
+        self.more: list[Callable[[], dict[str, Any]]] = []
+
+    def uptime(self) -> float:
+        """Seconds since the start."""
+        return self._clock.seconds() - self._started
+
+    def healthy(self) -> bool:
+        """Every GX is live, and no update waits too long for its acknowledgement."""
+        return all(gx.status.state in ("live", "filling") and gx.status.connected for gx in self.gxs) and (
+            self.sync.waiting() <= LONGEST_WAIT
+        )
+
+    def problems(self) -> list[str]:
+        """What is wrong, in words."""
+        return [f"{gx.status.host}: {gx.status.problem}" for gx in self.gxs if gx.status.problem] + sorted(
+            {f"{s.name}: {s.problem}" for s in self.sync.shadows() if s.problem}
+        )
+
+    def report(self) -> dict[str, Any]:
+        """The body of /health; the first five names are the mission's."""
+        received = [gx.status.last_received for gx in self.gxs if gx.status.last_received is not None]
+        report: dict[str, Any] = {
+            "mqttConnected": all(gx.status.connected for gx in self.gxs),
+            "lastDataReceived": int(max(received) * 1000) if received else None,
+            "activeShadows": sorted({s.name for s in self.sync.shadows() if s.ledger.version}),
+            "connectionAttempts": sum(gx.status.attempts for gx in self.gxs),
+            "uptime": int(self.uptime() * 1000),
+            "healthy": self.healthy(),
+            "version": self.version,
+            "backend": self.sync.backend.name,
+            "oldestUnacknowledged": round(self.sync.waiting(), 1),
+            "problems": self.problems(),
+            "gx": [
+                {
+                    "host": gx.status.host,
+                    "portalId": gx.twin.portal,
+                    "connected": gx.status.connected,
+                    "state": gx.status.state,
+                    "problem": gx.status.problem,
+                }
+                for gx in self.gxs
+            ],
+        }
+        for more in self.more:
+            report.update(more())
+        return report

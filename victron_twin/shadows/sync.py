@@ -1,0 +1,259 @@
+"""Keeps the shadows as the twin says: per shadow, the difference against what was last acknowledged, one in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from victron_twin.catalog.model import Cadence
+from victron_twin.twin.ledger import Ledger
+from victron_twin.twin.twin import Sheet
+
+from .backend import Document, NotFound, ShadowBackend, ShadowError, Unavailable
+
+#: A backend that has not answered by then is taken as unreachable, in s.
+ANSWER_TIMEOUT = 15.0
+#: The last flush at a stop may take this long, in s.
+LAST_FLUSH = 3.0
+#: After a failure a shadow waits this long, doubled each time up to the second, in s.
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+
+
+class Source(Protocol):
+    """Where the documents come from: the twin of one GX."""
+
+    def sheets(self, now: float) -> Mapping[str, Sheet]:
+        """The reported section of each shadow, as things are now."""
+
+    def restore(self, shadow: str, reported: Mapping[str, Any]) -> None:
+        """What the backend holds of a shadow when the service starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cadences:
+    """Seconds between the looks at each class of fields, and the longest that a change waits for others."""
+
+    critical: float = 1.0
+    normal: float = 10.0
+    slow: float = 60.0
+    batch: float = 10.0
+
+
+@dataclass(slots=True)
+class Shadow:
+    """One named shadow of one thing on its way to the backend."""
+
+    thing: str
+    name: str
+    ledger: Ledger = field(default_factory=Ledger)
+    known: bool = False  #: what the backend holds has been read
+    stale: bool = False  #: somebody else has written, or an answer was lost: read again
+    busy: bool = False
+    due: bool = False
+    due_since: float | None = None  #: since when an update waits for its acknowledgement
+    written: float = 0.0
+    wait: float = 0.0
+    not_before: float = 0.0
+    updates: int = 0
+    failures: int = 0
+    problem: str = ""
+
+
+Observer = Callable[[str, str], None]
+
+
+class ShadowSync(Service):
+    """Owns the backend: opens it, reads what it holds, flushes per cadence, flushes at the stop and closes it."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, backend: ShadowBackend, cadences: Cadences, names: frozenset[str]) -> None:
+        """``names`` are the shadows that are ours; others of the thing are left alone."""
+        self.backend = backend
+        self._clock = clock
+        self._cadences = cadences
+        self._names = names
+        self._sources: dict[str, Source] = {}
+        self._listed: set[str] = set()
+        self._shadows: dict[tuple[str, str], Shadow] = {}
+        self._calls: list[LoopingCall] = []
+        self._observers: list[Observer] = []
+        self._listing: dict[str, float] = {}
+        self._opened: Deferred[None] | None = None
+
+    def add(self, thing: str, source: Source) -> None:
+        """Keep the shadows of a thing as this source says."""
+        self._sources[thing] = source
+
+    def observe(self, observer: Observer) -> None:
+        """Call with (thing, shadow) after each acknowledged update."""
+        self._observers.append(observer)
+
+    def shadows(self) -> list[Shadow]:
+        return list(self._shadows.values())
+
+    def waiting(self) -> float:
+        """How long the oldest update has been waiting for its acknowledgement, in s."""
+        now = self._clock.seconds()
+        return max((now - s.due_since for s in self._shadows.values() if s.due_since is not None), default=0.0)
+
+    def startService(self) -> None:
+        super().startService()
+        self._opened = self.backend.start()
+        self._opened.addCallbacks(lambda _: self._run(), self._failed("the shadow backend cannot be opened"))
+
+    def _run(self) -> None:
+        if not self.running:
+            return
+        c = self._cadences
+        for cadence, seconds in ((Cadence.SLOW, c.slow), (Cadence.NORMAL, c.normal), (Cadence.CRITICAL, c.critical)):
+            call = LoopingCall(self.flush, cadence)
+            call.clock = self._clock
+            call.start(seconds).addErrback(self._failed(f"the {cadence.value} flush has stopped"))
+            self._calls.append(call)
+
+    async def _stop(self) -> None:
+        for call in self._calls:
+            if call.running:
+                call.stop()
+        if self._opened is not None:
+            last = DeferredList([self._send(s, sheet) for s, sheet in self._pending()], consumeErrors=True)
+            try:
+                await last.addTimeout(LAST_FLUSH, self._clock)
+            except TimeoutError:
+                self._log.warn("Some updates were not acknowledged in time; they go out after the next start.")
+            await self.backend.stop()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    def _pending(self) -> list[tuple[Shadow, Sheet]]:
+        """What differs at all, for the last flush."""
+        now = self._clock.seconds()
+        pending = []
+        for thing, source in self._sources.items():
+            for name, sheet in source.sheets(now).items():
+                shadow = self._shadows.get((thing, name))
+                if shadow is not None and shadow.known and not shadow.busy and not shadow.stale:
+                    wanted = shadow.ledger.wanted(sheet)
+                    if shadow.ledger.due(sheet, wanted, tuple(Cadence)):
+                        pending.append((shadow, sheet))
+        return pending
+
+    def flush(self, cadence: Cadence) -> None:
+        """Look at the fields of one cadence. What is critical goes at once, the rest may wait for others."""
+        now = self._clock.seconds()
+        for thing, source in self._sources.items():
+            if thing not in self._listed:
+                self._list(thing, source, now)
+                continue
+            for name, sheet in source.sheets(now).items():
+                shadow = self._shadows.get((thing, name))
+                if shadow is None:
+                    shadow = self._shadows[thing, name] = Shadow(thing, name, known=True)
+                try:
+                    self._consider(shadow, sheet, cadence, now)
+                except Exception:  # noqa: BLE001 - one shadow must not stop the others
+                    self._log.failure("Shadow {name} could not be flushed", name=name)
+
+    def _consider(self, shadow: Shadow, sheet: Sheet, cadence: Cadence, now: float) -> None:
+        wanted = shadow.ledger.wanted(sheet)
+        urgent = False
+        if shadow.ledger.due(sheet, wanted, (cadence,)):
+            urgent = cadence is Cadence.CRITICAL
+            shadow.due = True
+            if shadow.due_since is None:
+                shadow.due_since = now
+        if not shadow.due or shadow.busy or now < shadow.not_before:
+            return
+        if urgent or now - shadow.written >= self._cadences.batch:
+            self._send(shadow, sheet)
+
+    def _send(self, shadow: Shadow, sheet: Sheet) -> Deferred[None]:
+        shadow.busy = True
+        return Deferred.fromCoroutine(self._write(shadow, sheet)).addErrback(
+            self._failed(f"{shadow.name} was not written")
+        )
+
+    async def _write(self, shadow: Shadow, sheet: Sheet) -> None:
+        """Set what differs, then remove what is gone; each with its own acknowledgement."""
+        ledger = shadow.ledger
+        try:
+            if shadow.stale:
+                await self._read(shadow)
+            while (patch := ledger.patch(ledger.wanted(sheet))) is not None:
+                answer = await self._answer(self.backend.update(shadow.thing, shadow.name, patch.request()))
+                shadow.stale = not ledger.accept(patch, answer["version"])
+                shadow.written = self._clock.seconds()
+                shadow.updates += 1
+                if shadow.stale:
+                    await self._read(shadow)
+        except ShadowError as error:
+            self._troubled(shadow, error)
+        else:
+            if shadow.problem:
+                self._log.info("{shadow} is written again.", shadow=shadow.name)
+            shadow.due, shadow.due_since, shadow.wait, shadow.problem = False, None, 0.0, ""
+            for observer in self._observers:
+                observer(shadow.thing, shadow.name)
+        finally:
+            shadow.busy = False
+
+    async def _read(self, shadow: Shadow) -> Document:
+        try:
+            document = await self._answer(self.backend.get(shadow.thing, shadow.name))
+        except NotFound:
+            document = {"state": {}, "version": 0}
+        shadow.ledger.load(document)
+        shadow.stale, shadow.known = False, True
+        return document
+
+    async def _answer(self, request: Deferred[Document]) -> Document:
+        try:
+            return await request.addTimeout(ANSWER_TIMEOUT, self._clock)
+        except TimeoutError:
+            raise Unavailable(f"no answer within {ANSWER_TIMEOUT:.0f} s") from None
+
+    def _troubled(self, shadow: Shadow, error: ShadowError) -> None:
+        shadow.stale = True
+        shadow.failures += 1
+        shadow.wait = min(max(FIRST_WAIT, 2 * shadow.wait), LONGEST_WAIT)
+        shadow.not_before = self._clock.seconds() + shadow.wait
+        if error.message != shadow.problem:
+            shadow.problem = error.message
+            self._log.error("{shadow} could not be written: {why}", shadow=shadow.name, why=error.message)
+
+    def _list(self, thing: str, source: Source, now: float) -> None:
+        """Read what the backend holds, once, before anything is written."""
+        if now < self._listing.get(thing, 0.0):
+            return
+        self._listing[thing] = now + ANSWER_TIMEOUT * 2
+        Deferred.fromCoroutine(self._take_up(thing, source)).addErrback(self._failed("the shadows could not be listed"))
+
+    async def _take_up(self, thing: str, source: Source) -> None:
+        try:
+            names = await self.backend.named_shadows(thing).addTimeout(ANSWER_TIMEOUT, self._clock)
+            for name in self._names.intersection(names):
+                shadow = self._shadows.setdefault((thing, name), Shadow(thing, name))
+                document = await self._read(shadow)
+                source.restore(name, document["state"].get("reported") or {})
+        except (ShadowError, TimeoutError) as error:
+            self._log.warn("The shadows of {thing} cannot be read yet: {why}", thing=thing, why=error)
+            self._listing[thing] = self._clock.seconds() + FIRST_WAIT * 5
+            return
+        self._listed.add(thing)
+
+    def _failed(self, what: str) -> Callable[[Failure], None]:
+        def log(failure: Failure) -> None:
+            self._log.failure(what, failure=failure)
+
+        return log

@@ -1,0 +1,176 @@
+"""How a field is made where it is not one D-Bus path as it is. The catalogue names the rule; MAPPING of the sources:
+the Venus OS D-Bus pages and what real devices send.
+
+A rule takes the raw values of the field's sources in their order (None: no value) and the field's memory, and gives
+a raw value, or None where the field has none now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from victron_twin.catalog import Catalog
+
+from .readings import is_number
+
+Raw = Any
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a rule is told beside its sources, and what it keeps for the next time."""
+
+    catalog: Catalog
+    binding: Mapping[str, str]
+    now: float = 0.0
+    kept: dict[str, float] = field(default_factory=dict)
+
+
+Rule = Callable[[Sequence[Raw], Memory], Raw]
+
+#: The GX's "the battery is not discharging" as a time to go, in seconds.
+ENDLESS = 864000
+#: Panels below this give no current by division; shown again only a little higher.
+DARK_BELOW, BRIGHT_ABOVE = 1.0, 2.0
+#: Efficiency means nothing below 5 % of the charger's rating, or below this where the rating is not known, in W.
+FAINT = 20.0
+FAINT_SHARE = 0.05
+#: Efficiency is the quotient of two energies over at least this long, in s; older ones fade.
+ENERGY_WINDOW = 60.0
+
+
+def _number(raw: Raw) -> float | None:
+    return raw if is_number(raw) else None
+
+
+def as_is(values: Sequence[Raw], memory: Memory) -> Raw:
+    return values[0]
+
+
+def first(values: Sequence[Raw], memory: Memory) -> Raw:
+    return next((v for v in values if v is not None), None)
+
+
+def negate(values: Sequence[Raw], memory: Memory) -> Raw:
+    """Consumed Ah: the bus counts down from 0, the field up."""
+    number = _number(values[0])
+    return values[0] if number is None else max(0.0, -number)
+
+
+def power(values: Sequence[Raw], memory: Memory) -> Raw:
+    """The power that the device gives, else voltage times current."""
+    if values[0] is not None:
+        return values[0]
+    voltage, current = _number(values[1]), _number(values[2])
+    return None if voltage is None or current is None else voltage * current
+
+
+def unless_zero(values: Sequence[Raw], memory: Memory) -> Raw:
+    """The first, unless the second says that the device has no such sensor."""
+    return None if values[1] == 0 else values[0]
+
+
+def time_to_go(values: Sequence[Raw], memory: Memory) -> Raw:
+    return None if values[0] == ENDLESS else values[0]
+
+
+def ratio(values: Sequence[Raw], memory: Memory) -> Raw:
+    above, below = _number(values[0]), _number(values[1])
+    if above is None or below is None:
+        return None
+    least = DARK_BELOW if memory.kept.get("bright") else BRIGHT_ABOVE
+    memory.kept["bright"] = float(below >= least)
+    return above / below if below >= least else None
+
+
+def total(values: Sequence[Raw], memory: Memory) -> Raw:
+    numbers = [n for n in map(_number, values) if n is not None]
+    return sum(numbers) if numbers else None
+
+
+def strip_slash(values: Sequence[Raw], memory: Memory) -> Raw:
+    return values[0].removeprefix("/") if isinstance(values[0], str) else values[0]
+
+
+def counter(values: Sequence[Raw], memory: Memory) -> Raw:
+    """An energy counter; 0 just after a device woke up is not its value."""
+    number = _number(values[0])
+    if number is None:
+        return values[0]
+    if number == 0 and memory.kept.get("last", 0) > 0:
+        return None
+    memory.kept["last"] = number
+    return number
+
+
+def consumption(values: Sequence[Raw], memory: Memory) -> Raw:
+    """A phase's AC loads: the GX's sum, else what hangs on input and output; 0 for a phase that is not there."""
+    phases = _number(values[3])
+    if phases is not None and int(memory.binding["phase"]) > phases:
+        return 0
+    return values[0] if values[0] is not None else total(values[1:3], memory)
+
+
+def ess_mode(values: Sequence[Raw], memory: Memory) -> Raw:
+    """ESS mode is two settings: Hub4Mode 3 is external control, else the BatteryLife state tells."""
+    hub4, life = _number(values[0]), _number(values[1])
+    if hub4 is None:
+        return None
+    if hub4 == 3:
+        return 3
+    if life is None:
+        return None
+    return 2 if life == 9 else 1 if life in (10, 11, 12) else 0
+
+
+def efficiency(values: Sequence[Raw], memory: Memory) -> Raw:
+    """Battery side by panel side in %, as energies over about a minute; None while the sun is faint.
+
+    Sources: battery voltage, battery current, load current, panel power, product id.
+    """
+    voltage, current, load, panel = (_number(v) for v in values[:4])
+    kept = memory.kept
+    if voltage is None or current is None or panel is None:
+        kept.clear()
+        return None
+    rated = memory.catalog.rated_current(values[4]) if type(values[4]) is int else None
+    least = FAINT if rated is None else FAINT_SHARE * rated * voltage
+    if panel < least * (0.9 if kept else 1.0):
+        kept.clear()
+        return None
+    if "at" in kept:
+        seconds = max(0.0, memory.now - kept["at"])
+        fade = max(0.0, 1.0 - seconds / (2 * ENERGY_WINDOW))
+        kept["in"] = kept["in"] * fade + kept["panel"] * seconds
+        kept["out"] = kept["out"] * fade + kept["battery"] * seconds
+        kept["for"] += seconds
+    else:
+        kept.update({"in": 0.0, "out": 0.0, "for": 0.0})
+    kept.update(at=memory.now, panel=panel, battery=voltage * (current + (load or 0.0)))
+    if kept["for"] < ENERGY_WINDOW or kept["in"] <= 0:
+        return None
+    percent = 100 * kept["out"] / kept["in"]
+    kept["implausible"] = float(percent > 100)
+    return percent if 0 <= percent <= 100 else None
+
+
+RULES: Mapping[str, Rule] = {
+    "": as_is,
+    "consumption": consumption,
+    "counter": counter,
+    "efficiency": efficiency,
+    "ess_mode": ess_mode,
+    "first": first,
+    "negate": negate,
+    "power": power,
+    "ratio": ratio,
+    "strip_slash": strip_slash,
+    "sum": total,
+    "time_to_go": time_to_go,
+    "unless_zero": unless_zero,
+}
+
+#: Rules whose value moves with time alone, so that they are asked again at each look.
+TIMED = frozenset({"efficiency"})

@@ -1,0 +1,373 @@
+"""The twin of one GX: what was heard of it, as the documents of its shadows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from itertools import chain
+from typing import Any
+
+from victron_twin.catalog import Catalog
+from victron_twin.catalog.model import Cadence, Field, Layout, ShadowKind, fill
+
+from . import primary
+from .devices import Device, Live, Report, Slot, number
+from .flat import Flat, Path, dotted, flatten
+from .primary import SYSTEM_BATTERY, Key
+from .readings import Trouble, Unreadable, decode, is_number
+from .rules import TIMED, Memory
+from .topics import Topic, parse
+
+#: More topics than any site has; beyond it, new ones are not looked at.
+MOST_TOPICS = 20_000
+
+#: A device that the GX names anew becomes the primary when it is still named after this long, in s.
+SETTLE = 10.0
+
+#: The twin's own leaves and how soon a change of them is worth a write; None: never by itself.
+OWN: Mapping[str, Cadence | None] = {
+    "connected": Cadence.CRITICAL,
+    "since": Cadence.CRITICAL,
+    "deviceInstance": Cadence.CRITICAL,
+    "source": Cadence.CRITICAL,
+    "missing": Cadence.NORMAL,
+    "lastUpdate": None,
+}
+
+
+@dataclass(slots=True)
+class Sheet:
+    """One shadow's reported section: its leaves, and the catalogue's row of each that is not the twin's own."""
+
+    values: Flat = field(default_factory=dict)
+    fields: dict[Path, Field] = field(default_factory=dict)
+
+
+def _quiet(trouble: Trouble, where: str, value: object) -> None:
+    """No report: the same value was told of when it came."""
+
+
+def iso(seconds: float) -> str:
+    """``2024-01-15T14:30:00Z``."""
+    return datetime.fromtimestamp(int(seconds), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Twin:
+    """Takes the messages of one GX, gives the documents of its shadows.
+
+    ``select(service, instance, path)`` says what is included. ``configured`` and ``remembered`` are primaries by
+    service; the latter is kept up to date here, and ``changed`` tells of a change, for whoever stores and logs it.
+    Times are epoch seconds.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        report: Report,
+        *,
+        select: Callable[[str, str, str], bool] = lambda service, instance, path: True,
+        configured: Mapping[str, Key] | None = None,
+        remembered: Mapping[str, Key] | None = None,
+        changed: Callable[[str, Key | None, Key], None] = lambda service, old, new: None,
+    ) -> None:
+        self.catalog = catalog
+        self.devices: dict[Key, Device] = {}
+        self.complete = False
+        self.primaries: dict[str, Key] = dict(remembered or {})
+        self._remembered = dict(remembered or {})
+        self._configured = dict(configured or {})
+        self._report = report
+        self._select = select
+        self._changed = changed
+        self._portal: str | None = None
+        self._slots: dict[bytes, Slot | None] = {}
+        self._dirty: set[Live] = set()
+        self._held: set[Live] = set()
+        self._timed: set[Live] = set()
+        self._named_since: dict[str, tuple[Key, float]] = {}
+
+    # what is heard
+
+    @property
+    def portal(self) -> str | None:
+        """The portal id whose topics are looked at."""
+        return self._portal
+
+    @portal.setter
+    def portal(self, portal: str) -> None:
+        if portal != self._portal:
+            self._portal = portal
+            self._slots.clear()
+
+    def receive(self, topic: bytes, payload: bytes, now: float) -> None:
+        """Take one message of a device. The hot path: a topic seen before leads straight to its slot."""
+        try:
+            slot = self._slots[topic]
+        except KeyError:
+            slot = self._admit(topic)
+        if slot is None:
+            return
+        device = slot.device
+        if not payload:
+            slot.empty()
+            device.turn(False, now)
+            return
+        slot.at = device.heard = now
+        if not device.connected:
+            self._back(device, now)
+        if payload == slot.raw:
+            return
+        slot.raw = payload
+        if slot.feeds or device.service == "system":
+            self._read(slot)
+            self._dirty.update(slot.feeds)
+
+    def _read(self, slot: Slot) -> None:
+        try:
+            read = decode(slot.raw)
+        except Unreadable as error:
+            slot.value = None
+            self._report(error.trouble, str(slot), slot.raw[:80])
+        else:
+            slot.value = read["value"]
+            if len(read) > 1:
+                slot.minimum, slot.maximum = _bound(read.get("min")), _bound(read.get("max"))
+
+    def _admit(self, topic: bytes) -> Slot | None:
+        """The first message on a topic: find what it feeds. None where it feeds nothing of a known service."""
+        if len(self._slots) >= MOST_TOPICS:
+            self._report(Trouble.TOPIC, "more topics than are looked at", topic[:80])
+            return None
+        parsed = parse(topic)
+        slot = None
+        if not isinstance(parsed, Topic):
+            self._report(Trouble.TOPIC, topic[:80].decode("utf-8", "replace"), None)
+        elif parsed.portal == self.portal and self.catalog.uses(parsed.service):
+            slot = self.device(parsed.service, parsed.instance).slot(parsed.path)
+            if self._select(parsed.service, parsed.instance, parsed.path):
+                self._feed(slot)
+        self._slots[topic] = slot
+        return slot
+
+    def _feed(self, slot: Slot) -> None:
+        """Make the fields that this slot is a source of, where they are not there yet."""
+        device = slot.device
+        for row, binding in self.catalog.match(device.service, slot.path):
+            owner = device
+            if row.service != device.service:
+                if device.instance != "0":
+                    continue
+                owner = self.device(row.service, "0")
+            path = tuple(fill(row.name, binding).split("."))
+            if path in owner.fields:
+                continue
+            slots = tuple(
+                (owner if source.service == owner.service else self.device(source.service, "0")).slot(
+                    fill(source.path, binding)
+                )
+                for source in row.sources
+            )
+            live = Live(owner, row, path, slots, Memory(self.catalog, binding))
+            owner.fields[path] = live
+            for each in slots:
+                if each.raw and not each.feeds:
+                    self._read(each)
+                each.feeds = (*each.feeds, live)
+            self._dirty.add(live)
+            if row.rule in TIMED:
+                self._timed.add(live)
+
+    def device(self, service: str, instance: str) -> Device:
+        """The device, made where it is new."""
+        key = service, instance
+        device = self.devices.get(key)
+        if device is None:
+            device = self.devices[key] = Device(service, instance)
+        return device
+
+    def _back(self, device: Device, now: float) -> None:
+        device.turn(True, now)
+        self._dirty.update(device.fields.values())
+
+    # what the link knows
+
+    def silent(self, now: float) -> None:
+        """Neither heartbeat nor value: nothing is live."""
+        for device in self.devices.values():
+            device.turn(False, now)
+
+    def seen(self, since: float) -> tuple[int, bool]:
+        """How many paths were heard since then, and whether they make a plausible picture of a GX."""
+        slots = [s for d in self.devices.values() for s in d.slots.values() if s.at >= since]
+        services = {s.device.service for s in slots}
+        return len(slots), {"system", "settings", "platform"} <= services
+
+    def settle(self) -> None:
+        """The first full publish is complete: documents may be written with what there is."""
+        self.complete = True
+
+    def prune(self, since: float, now: float) -> None:
+        """Full publishes that can be trusted began then: what was not heard since is not on the bus."""
+        for device in self.devices.values():
+            if device.heard < since:
+                device.turn(False, now)
+            if not device.connected:
+                continue
+            device.restored.clear()
+            for slot in device.slots.values():
+                if slot.at < since and slot.raw:
+                    slot.empty()
+                    self._dirty.update(slot.feeds)
+
+    def restore(self, shadow: str, reported: Mapping[str, Any]) -> None:
+        """Take up what an earlier run has shown, as gone until it is heard of again."""
+        kind = self.catalog.shadows[shadow]
+        top = {k: v for k, v in reported.items() if k not in ("devices", "commands", *OWN)}
+        if kind.layout is Layout.PRIMARY and (top or "connected" in reported):
+            service = kind.services[0]
+            instance = reported.get("deviceInstance")
+            key = SYSTEM_BATTERY if service == "battery" and instance is None else (service, str(instance or 0))
+            self._remembered.setdefault(service, key)
+            self.primaries.setdefault(service, key)
+            self._restore(key, {**top, "since": reported.get("since")})
+        devices = reported.get("devices")
+        for name, leaves in devices.items() if isinstance(devices, dict) else ():
+            service, _, instance = name.partition("-") if kind.layout is Layout.MIXED else (kind.services[0], "", name)
+            if service and isinstance(leaves, dict):
+                self._restore((service, instance), leaves)
+
+    def _restore(self, key: Key, leaves: Mapping[str, Any]) -> None:
+        device = self.device(*key)
+        since = leaves.get("since")
+        if not device.since and isinstance(since, str):
+            device.since = _epoch(since)
+        for path, value in flatten({k: v for k, v in leaves.items() if k not in OWN}).items():
+            live = device.fields.get(path)
+            if live is None:
+                device.restored[path] = value
+            elif live.shown is None:
+                live.shown = value
+
+    # what is shown
+
+    def sheets(self, now: float) -> dict[str, Sheet]:
+        """The reported section of each shadow that the site has devices for, as things are now."""
+        self._mirror(now)
+        self._look(now)
+        self._choose(now)
+        sheets: dict[str, Sheet] = {}
+        for key, device in self.devices.items():
+            kind = self.catalog.shadow_of(device.service)
+            if kind is None or not device.since:
+                continue
+            place = self._place(kind, device)
+            if place is None or not (place == () or device.fields or device.restored):
+                continue
+            self._fill(sheets.setdefault(kind.name, Sheet()), key, device, place)
+        for name, sheet in sheets.items():
+            self._finish(self.catalog.shadows[name], sheet)
+        return sheets
+
+    def _mirror(self, now: float) -> None:
+        """The system's view of the battery is there while the system is, once it has shown anything."""
+        view, system = self.devices.get(SYSTEM_BATTERY), self.devices.get(("system", "0"))
+        if view is None or system is None:
+            return
+        if view.since or any(slot.value is not None for live in view.fields.values() for slot in live.slots):
+            view.heard = system.heard
+            if view.turn(system.connected, now):
+                self._dirty.update(view.fields.values())
+
+    def _look(self, now: float) -> None:
+        for live in self._dirty:
+            if live.device.connected:
+                live.look(now, self.catalog, self._report)
+                if live.invalid_since is not None:
+                    self._held.add(live)
+        self._dirty.clear()
+        for live in chain(self._timed, tuple(self._held)):
+            if live.device.connected:
+                live.look(now, self.catalog, _quiet)
+        self._held = {live for live in self._held if live.invalid_since is not None and live.shown is not None}
+
+    def _place(self, kind: ShadowKind, device: Device) -> Path | None:
+        """Where a device stands in its shadow; None: nowhere."""
+        if kind.layout is Layout.MIXED:
+            return "devices", f"{device.service}-{device.instance}"
+        key = device.service, device.instance
+        if kind.layout is Layout.PRIMARY:
+            if self.primaries.get(kind.services[0]) == key:
+                return ()
+            if key == SYSTEM_BATTERY:
+                return None
+        return "devices", device.instance
+
+    @staticmethod
+    def _fill(sheet: Sheet, key: Key, device: Device, place: Path) -> None:
+        own: dict[str, Any] = {"connected": device.connected, "since": iso(device.since)}
+        if key == SYSTEM_BATTERY:
+            own["source"] = "system/0/Dc/Battery"
+        else:
+            own["deviceInstance"] = number(device.instance)
+        sheet.values.update({(*place, name): value for name, value in own.items()})
+        for path, value in device.restored.items():
+            sheet.values[place + path] = value
+        for path, live in device.fields.items():
+            if live.shown is not None:
+                sheet.values[place + path] = live.shown
+                sheet.fields[place + path] = live.field
+
+    def _finish(self, kind: ShadowKind, sheet: Sheet) -> None:
+        heard = [d.heard for d in self.devices.values() if d.service in kind.services and d.heard]
+        if heard:
+            sheet.values[("lastUpdate",)] = iso(max(heard))
+        if kind.layout is Layout.PRIMARY:
+            sheet.values[("missing",)] = " ".join(self.missing(kind.name, sheet.values))
+
+    def missing(self, shadow: str, leaves: Iterable[Path]) -> list[str]:
+        """The required fields of a shadow that are not among these leaves."""
+        there = {dotted(path) for path in leaves}
+        return [name for name in self.catalog.required(shadow) if name not in there]
+
+    def _choose(self, now: float) -> None:
+        """Find the primaries anew: once the picture is complete, and when the GX names another for long enough."""
+        if not self.complete:
+            return
+        system = self.devices.get(("system", "0"))
+        values = {path: slot.value for path, slot in system.slots.items() if slot.raw} if system else {}
+        for kind in self.catalog.shadows.values():
+            if kind.layout is not Layout.PRIMARY:
+                continue
+            service = kind.services[0]
+            old = self.primaries.get(service)
+            present = [key for key, device in self.devices.items() if key[0] == service and device.connected]
+            new = primary.choose(
+                self._configured.get(service), primary.named(service, values), self._remembered.get(service), present
+            )
+            if new is None or new == old:
+                self._named_since.pop(service, None)
+                continue
+            if old is not None and new != self._configured.get(service):
+                named, since = self._named_since.setdefault(service, (new, now))
+                if named != new:
+                    self._named_since[service] = new, now
+                if named != new or now - since < SETTLE:
+                    continue
+            self._named_since.pop(service, None)
+            self.primaries[service] = self._remembered[service] = new
+            if new != SYSTEM_BATTERY:
+                device = self.device(*new)
+                device.since = device.since or now
+            self._changed(service, old, new)
+
+
+def _bound(raw: object) -> float | None:
+    return raw if is_number(raw) else None
+
+
+def _epoch(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return 0.0
