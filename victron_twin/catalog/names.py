@@ -56,5 +56,14 @@ def _may_be_one(one: str, other: str, patterns: Mapping[str, str]) -> bool:
         return False
     if not PLACEHOLDER.search(other):
         return re.fullmatch(template(one, patterns), other) is not None
-    start, begin = PLACEHOLDER.split(one)[0], PLACEHOLDER.split(other)[0]
-    return start.startswith(begin) or begin.startswith(start)
+    (start, *_, end), (other_start, *_, other_end) = _literals(one), _literals(other)
+    return _extend(start, other_start) and _extend(end[::-1], other_end[::-1])
+
+
+def _literals(text: str) -> list[str]:
+    """What stands before, between and behind the placeholders."""
+    return re.split(r"\{\w+\}", text)
+
+
+def _extend(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
