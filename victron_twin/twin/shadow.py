@@ -132,7 +132,7 @@ def read(request: Any) -> Request:
     if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 0):
         raise Refused(400, "Invalid version")
     token = request.get("clientToken")
-    if token is not None and (not isinstance(token, str) or len(compact(token)) - 2 > MAX_TOKEN):
+    if token is not None and (not isinstance(token, str) or len(token.encode(errors="replace")) > MAX_TOKEN):
         raise Refused(400, "Invalid clientToken")
     return Request(state, version, token)
 
@@ -251,9 +251,9 @@ def _check_levels(value: Any, level: int, in_array: bool = False) -> None:
         return
     if level > MAX_LEVELS:
         _too_deep()
-    is_array = isinstance(value, list)
-    for inner in value if is_array else value.values():
-        _check_levels(inner, level + 1, in_array or is_array)
+    in_array = in_array or isinstance(value, list)
+    for inner in value.values() if isinstance(value, dict) else value:
+        _check_levels(inner, level + 1, in_array)
 
 
 def _too_deep() -> NoReturn:
