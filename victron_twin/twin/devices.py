@@ -74,13 +74,13 @@ class Live:
             report(error.trouble, str(self), raw)
         if self._memory.kept.pop("implausible", 0.0):
             report(Trouble.IMPLAUSIBLE, str(self), raw)
-        if value is None and self.field.name == "state":
-            # A key of this name is never removed: Shadow Manager loses a patch that deletes it.
-            value = "Unknown" if self._held(now) else self.shown
-        elif value is None and self.shown is not None and not self._held(now):
-            return False
         if value is not None:
             self.invalid_since = None
+        elif not self._held(now):
+            return False
+        elif self.field.name == "state":
+            # A key of this name is never removed: Shadow Manager loses a patch that deletes it.
+            value = "Unknown"
         if value == self.shown and type(value) is type(self.shown):
             return False
         self.shown = value

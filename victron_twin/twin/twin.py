@@ -82,6 +82,7 @@ class Twin:
         self._changed = changed
         self._portal: str | None = None
         self._slots: dict[bytes, Slot | None] = {}
+        self._restored: set[str] = set()
         self._dirty: set[Live] = set()
         self._held: set[Live] = set()
         self._timed: set[Live] = set()
@@ -223,6 +224,7 @@ class Twin:
     def restore(self, shadow: str, reported: Mapping[str, Any]) -> None:
         """Take up what an earlier run has shown, as gone until it is heard of again."""
         kind = self.catalog.shadows[shadow]
+        self._restored.add(shadow)
         top = {k: v for k, v in reported.items() if k not in ("devices", "commands", *OWN)}
         if kind.layout is Layout.PRIMARY and (top or "connected" in reported):
             service = kind.services[0]
@@ -252,17 +254,20 @@ class Twin:
     # what is shown
 
     def sheets(self, now: float) -> dict[str, Sheet]:
-        """The reported section of each shadow that the site has devices for, as things are now."""
+        """The reported section of each shadow that the site has devices for, as things are now.
+
+        Before the first full publish is complete only those that an earlier run has written.
+        """
         self._mirror(now)
         self._look(now)
         self._choose(now)
         sheets: dict[str, Sheet] = {}
         for key, device in self.devices.items():
             kind = self.catalog.shadow_of(device.service)
-            if kind is None or not device.since:
+            if kind is None or not device.since or not (self.complete or kind.name in self._restored):
                 continue
             place = self._place(kind, device)
-            if place is None or not (place == () or device.fields or device.restored):
+            if place is None or not (device.fields or device.restored or key in self._configured.values()):
                 continue
             self._fill(sheets.setdefault(kind.name, Sheet()), key, device, place)
         for name, sheet in sheets.items():
@@ -341,7 +346,8 @@ class Twin:
                 continue
             service = kind.services[0]
             old = self.primaries.get(service)
-            present = [key for key, device in self.devices.items() if key[0] == service and device.connected]
+            known = [key for key, d in self.devices.items() if key[0] == service and d.since and d.fields]
+            present = [key for key in known if self.devices[key].connected] or known
             new = primary.choose(
                 self._configured.get(service), primary.named(service, values), self._remembered.get(service), present
             )

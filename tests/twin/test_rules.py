@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from victron_twin.catalog import load
+from victron_twin.twin.rules import RULES, Memory
+
+CATALOG = load()
+
+
+def make(rule: str, *values: Any, memory: Memory | None = None, **binding: str) -> Any:
+    return RULES[rule](values, memory or Memory(CATALOG, binding))
+
+
+@pytest.mark.parametrize(
+    ("rule", "values", "made"),
+    [
+        ("negate", (-49.0,), 49.0),
+        ("negate", (0.0,), 0.0),
+        ("negate", (3.0,), 0.0),
+        ("negate", (None,), None),
+        ("power", (None, 12.0, -5.0), -60.0),
+        ("power", (-64.7, 12.0, -5.0), -64.7),
+        ("power", (None, 12.0, None), None),
+        ("unless_zero", (23.4, 1), 23.4),
+        ("unless_zero", (23.4, None), 23.4),
+        ("unless_zero", (23.4, 0), None),
+        ("time_to_go", (864000,), None),
+        ("time_to_go", (28800,), 28800),
+        ("sum", (None, None), None),
+        ("sum", (None, 4.0, 1), 5.0),
+        ("first", (None, 4.0), 4.0),
+        ("strip_slash", ("/UTC",), "UTC"),
+        ("strip_slash", ("Europe/Amsterdam",), "Europe/Amsterdam"),
+        ("ess_mode", (3, 1), 3),
+        ("ess_mode", (1, 9), 2),
+        ("ess_mode", (2, 10), 1),
+        ("ess_mode", (1, 4), 0),
+        ("ess_mode", (1, None), None),
+    ],
+)
+def test_makes(rule: str, values: tuple[Any, ...], made: Any) -> None:
+    assert make(rule, *values) == made
+
+
+def test_consumption_of_a_phase_that_is_not_there_is_zero() -> None:
+    assert make("consumption", None, None, None, 1, phase="2") == 0
+    assert make("consumption", None, 30.0, 12.0, 1, phase="1") == 42.0
+    assert make("consumption", 250.0, 30.0, 12.0, 3, phase="3") == 250.0
+    assert make("consumption", None, None, None, None, phase="1") is None
+
+
+def test_a_dark_panel_has_no_current_until_it_is_clearly_bright() -> None:
+    memory = Memory(CATALOG, {})
+    volts = (0.5, 1.5, 2.5, 1.5, 0.9, 1.5)
+    made = [make("ratio", 3.0, v, memory=memory) is not None for v in volts]
+    assert made == [False, False, True, True, False, False]
+
+
+def test_a_counter_that_reads_zero_at_wake_up_has_no_value() -> None:
+    memory = Memory(CATALOG, {})
+    assert [make("counter", n, memory=memory) for n in (0, 12.5, 0, 12.6)] == [0, 12.5, None, 12.6]
+
+
+def test_efficiency_is_energy_weighted_over_a_minute_and_omitted_in_faint_sun() -> None:
+    memory = Memory(CATALOG, {})
+
+    def at(now: float, panel: float) -> Any:
+        memory.now = now
+        return make("efficiency", 12.0, 9.5, None, panel, None, memory=memory)
+
+    assert at(0, 120.0) is None
+    assert at(30, 120.0) is None
+    assert at(61, 120.0) == pytest.approx(95.0)
+    assert at(70, 10.0) is None
+    assert at(71, 120.0) is None, "a new minute begins"
+
+
+def test_efficiency_above_hundred_is_flagged_not_shown() -> None:
+    memory = Memory(CATALOG, {})
+    for now in (0, 61):
+        memory.now = now
+        assert make("efficiency", 12.0, 20.0, None, 120.0, None, memory=memory) is None
+    assert memory.kept["implausible"] == 1.0

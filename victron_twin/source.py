@@ -1,0 +1,43 @@
+"""The documents of one GX's thing: those of its twin, and victron-twin about the component itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from victron_twin.twin.flat import Flat, Path
+from victron_twin.twin.summary import SHADOW, summary
+from victron_twin.twin.twin import Sheet, Twin
+
+#: What victron-twin repeats of other shadows, by its own field.
+REPEATED: Mapping[str, tuple[str, Path]] = {
+    "siteName": ("victron-system", ("systemName",)),
+    "gxModel": ("victron-system", ("model",)),
+    "gxFirmware": ("victron-system", ("firmware",)),
+    "soc": ("victron-battery", ("soc",)),
+}
+
+
+class SiteSource:
+    """What :class:`~victron_twin.shadows.sync.ShadowSync` keeps for one thing.
+
+    ``facts`` tells the rest of victron-twin, by its fields' names.
+    """
+
+    def __init__(self, twin: Twin, facts: Callable[[], Mapping[str, Any]]) -> None:
+        self.twin = twin
+        self._facts = facts
+
+    def sheets(self, now: float) -> Mapping[str, Sheet]:
+        sheets = self.twin.sheets(now)
+        none: Flat = {}
+        repeated = {
+            name: (sheets[shadow].values if shadow in sheets else none).get(path)
+            for name, (shadow, path) in REPEATED.items()
+        }
+        sheets[SHADOW] = summary(self.twin.catalog, {**repeated, **self._facts()})
+        return sheets
+
+    def restore(self, shadow: str, reported: Mapping[str, Any]) -> None:
+        if shadow != SHADOW:
+            self.twin.restore(shadow, reported)
