@@ -49,6 +49,7 @@ class Catalog:
         self.shadows: Mapping[str, ShadowKind] = MappingProxyType({s.name: s for s in shadows})
         self.enums = enums
         self.placeholders = placeholders
+        self.patterns: Mapping[str, str] = {p.name: p.pattern for p in placeholders.values()}
         self._rated_currents = rated_currents
         self._shadow_of = {
             service: shadow
@@ -74,9 +75,8 @@ class Catalog:
         self._helpers = {key: tuple(found) for key, found in helpers.items()}
         self._templates: defaultdict[tuple[str, int], list[tuple[re.Pattern[str], tuple[Field, ...]]]]
         self._templates = defaultdict(list)
-        patterns = {p.name: p.pattern for p in placeholders.values()}
         for (service, path), found in templates.items():
-            compiled = re.compile(template(path, patterns))
+            compiled = re.compile(template(path, self.patterns))
             self._templates[service, path.count("/")].append((compiled, tuple(found)))
         self._services = {service for service, _ in (*literal, *templates, *helpers)}
 

@@ -16,11 +16,11 @@ class Clash(ValueError):
     """Two fields want the same key for different things."""
 
 
-def template(text: str, patterns: Mapping[str, str]) -> str:
-    """The regular expression of a text with placeholders: a named group for each."""
+def template(text: str, patterns: Mapping[str, str], *, named: bool = True) -> str:
+    """The regular expression of a text with placeholders: a group for each, of its name if ``named``."""
     out, at = [], 0
     for found in PLACEHOLDER.finditer(text):
-        out += [re.escape(text[at : found.start()]), f"(?P<{found[1]}>{patterns[found[1]]})"]
+        out += [re.escape(text[at : found.start()]), f"({f'?P<{found[1]}>' if named else '?:'}{patterns[found[1]]})"]
         at = found.end()
     return "".join((*out, re.escape(text[at:])))
 
