@@ -9,9 +9,7 @@ from typing import Any
 
 import orjson
 
-
-class StateError(Exception):
-    """A file or the folder of the state cannot be used; the message names it and the remedy."""
+from .state import StateError
 
 
 def write(path: Path, content: bytes, mode: int = 0o600) -> None:

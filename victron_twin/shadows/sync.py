@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -222,6 +222,8 @@ class ShadowSync(Service):
             return await request.addTimeout(ANSWER_TIMEOUT, self._clock)
         except TimeoutError:
             raise Unavailable(f"no answer within {ANSWER_TIMEOUT:.0f} s") from None
+        except CancelledError:
+            raise Unavailable("stopped before it was answered") from None
 
     def _troubled(self, shadow: Shadow, error: ShadowError) -> None:
         shadow.stale = True
