@@ -68,6 +68,14 @@ class Reader:
     def next(self) -> tuple[Packet, int, bytes] | None:
         """The next frame as (packet, flags, body), or None until more bytes have come. Raises :class:`Malformed`."""
         data = self._data
+        if not data:
+            return None
+        kind, flags = data[0] >> 4, data[0] & 0x0F
+        if not Packet.CONNECT <= kind <= Packet.DISCONNECT:
+            raise Malformed(f"packet type {kind}")
+        packet = Packet(kind)
+        if packet is not Packet.PUBLISH and flags != _FIXED_FLAGS.get(packet, 0):
+            raise Malformed(f"flags {flags} in {packet.name}")
         length, start, more = 0, 1, True
         while more:
             if start > 4:
@@ -81,12 +89,6 @@ class Reader:
             raise Malformed(f"a frame of {length} bytes")
         if len(data) < start + length:
             return None
-        kind, flags = data[0] >> 4, data[0] & 0x0F
-        if not Packet.CONNECT <= kind <= Packet.DISCONNECT:
-            raise Malformed(f"packet type {kind}")
-        packet = Packet(kind)
-        if packet is not Packet.PUBLISH and flags != _FIXED_FLAGS.get(packet, 0):
-            raise Malformed(f"flags {flags} in {packet.name}")
         body = bytes(data[start : start + length])
         del data[: start + length]
         return packet, flags, body
