@@ -42,7 +42,7 @@ class Health:
 
     def __init__(self, clock: IReactorTime, version: str, gxs: list[GXService], sync: ShadowSync) -> None:
         self._clock = clock
-        self._started = clock.seconds()
+        self.started = clock.seconds()
         self.version = version
         self.gxs = gxs
         self.sync = sync
@@ -50,7 +50,7 @@ class Health:
 
     def uptime(self) -> float:
         """Seconds since the start."""
-        return self._clock.seconds() - self._started
+        return self._clock.seconds() - self.started
 
     def healthy(self) -> bool:
         """Every GX is live, and no update waits too long for its acknowledgement."""

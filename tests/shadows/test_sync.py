@@ -56,7 +56,8 @@ class Bench:
         self.clock.advance(1_700_000_000)
         self.backend = FaultyBackend(self.clock, LocalBackend(path, self.clock, InlineWorker()))
         self.site = Site()
-        self.sync = ShadowSync(self.clock, self.backend, Cadences(), NAMES)
+        self.fatal: list[str] = []
+        self.sync = ShadowSync(self.clock, self.backend, Cadences(), NAMES, self.fatal.append)
         self.sync.add("van", self.site)
         self.sync.startService()
         self.run(1)

@@ -317,3 +317,10 @@ def test_the_documents_are_the_same_whatever_the_order(catalog: Catalog) -> None
         shown.append(bench.shadow("victron-battery"))
     assert shown[0] == shown[1]
     assert "temperature" not in shown[0]
+
+
+def test_what_no_sensor_can_say_is_no_value(bench: Bench) -> None:
+    bench.hear("vebus/276/Mode", 3)
+    bench.hear("vebus/276/Dc/0/Temperature", -273.0)
+    bench.twin.settle()
+    assert "dc" not in bench.shadow("victron-vebus")

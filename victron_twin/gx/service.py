@@ -52,7 +52,12 @@ class LinkStatus:
     attempts: int = 0
     messages: int = 0
     last_received: float | None = None
+    refused: bool = False
     problem: str = ""
+
+    def text(self) -> str:
+        """The state in one word for victron-twin."""
+        return self.state if self.connected else "refused" if self.refused else "connecting"
 
 
 class _Listener:
@@ -128,7 +133,15 @@ class GXService(MultiService):
         self._began = 0.0
         self._echo = 0
         self._wrong = ""
+        self._known: list[Callable[[str], None]] = []
         self.offset: float | None = None  #: our clock minus the GX's heartbeat, in s
+
+    def when_known(self, call: Callable[[str], None]) -> None:
+        """Call once with the portal id, when it is known."""
+        if self.twin.portal:
+            call(self.twin.portal)
+        else:
+            self._known.append(call)
 
     # the service
 
@@ -191,6 +204,9 @@ class GXService(MultiService):
         if session is None:
             return
         self.twin.portal = portal
+        known, self._known = self._known, []
+        for call in known:
+            call(portal)
         prefix = f"N/{portal}/".encode()
         self._notices = {
             prefix + b"heartbeat": self._heartbeat,

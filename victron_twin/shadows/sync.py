@@ -68,6 +68,7 @@ class Shadow:
 
 
 Observer = Callable[[str, str], None]
+Fatal = Callable[[str], None]
 
 
 class ShadowSync(Service):
@@ -75,11 +76,17 @@ class ShadowSync(Service):
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, backend: ShadowBackend, cadences: Cadences, names: frozenset[str]) -> None:
-        """``names`` are the shadows that are ours; others of the thing are left alone."""
+    def __init__(
+        self, clock: IReactorTime, backend: ShadowBackend, cadences: Cadences, names: frozenset[str], fatal: Fatal
+    ) -> None:
+        """``names`` are the shadows that are ours; others of the thing are left alone.
+
+        ``fatal`` is called with a message where the backend cannot be opened at all.
+        """
         self.backend = backend
-        self._clock = clock
+        self.clock = clock
         self._cadences = cadences
+        self._fatal = fatal
         self._names = names
         self._sources: dict[str, Source] = {}
         self._listed: set[str] = set()
@@ -102,13 +109,13 @@ class ShadowSync(Service):
 
     def waiting(self) -> float:
         """How long the oldest update has been waiting for its acknowledgement, in s."""
-        now = self._clock.seconds()
+        now = self.clock.seconds()
         return max((now - s.due_since for s in self._shadows.values() if s.due_since is not None), default=0.0)
 
     def startService(self) -> None:
         super().startService()
         self._opened = self.backend.start()
-        self._opened.addCallbacks(lambda _: self._run(), self._failed("the shadow backend cannot be opened"))
+        self._opened.addCallbacks(lambda _: self._run(), lambda failure: self._fatal(failure.getErrorMessage()))
 
     def _run(self) -> None:
         if not self.running:
@@ -116,7 +123,7 @@ class ShadowSync(Service):
         c = self._cadences
         for cadence, seconds in ((Cadence.SLOW, c.slow), (Cadence.NORMAL, c.normal), (Cadence.CRITICAL, c.critical)):
             call = LoopingCall(self.flush, cadence)
-            call.clock = self._clock
+            call.clock = self.clock
             call.start(seconds).addErrback(self._failed(f"the {cadence.value} flush has stopped"))
             self._calls.append(call)
 
@@ -127,7 +134,7 @@ class ShadowSync(Service):
         if self._opened is not None:
             last = DeferredList([self._send(s, sheet) for s, sheet in self._pending()], consumeErrors=True)
             try:
-                await last.addTimeout(LAST_FLUSH, self._clock)
+                await last.addTimeout(LAST_FLUSH, self.clock)
             except TimeoutError:
                 self._log.warn("Some updates were not acknowledged in time; they go out after the next start.")
             await self.backend.stop()
@@ -138,7 +145,7 @@ class ShadowSync(Service):
 
     def _pending(self) -> list[tuple[Shadow, Sheet]]:
         """What differs at all, for the last flush."""
-        now = self._clock.seconds()
+        now = self.clock.seconds()
         pending = []
         for thing, source in self._sources.items():
             for name, sheet in source.sheets(now).items():
@@ -151,7 +158,7 @@ class ShadowSync(Service):
 
     def flush(self, cadence: Cadence) -> None:
         """Look at the fields of one cadence. What is critical goes at once, the rest may wait for others."""
-        now = self._clock.seconds()
+        now = self.clock.seconds()
         for thing, source in self._sources.items():
             if thing not in self._listed:
                 self._list(thing, source, now)
@@ -193,7 +200,7 @@ class ShadowSync(Service):
             while (patch := ledger.patch(ledger.wanted(sheet))) is not None:
                 answer = await self._answer(self.backend.update(shadow.thing, shadow.name, patch.request()))
                 shadow.stale = not ledger.accept(patch, answer["version"])
-                shadow.written = self._clock.seconds()
+                shadow.written = self.clock.seconds()
                 shadow.updates += 1
                 if shadow.stale:
                     await self._read(shadow)
@@ -219,7 +226,7 @@ class ShadowSync(Service):
 
     async def _answer(self, request: Deferred[Document]) -> Document:
         try:
-            return await request.addTimeout(ANSWER_TIMEOUT, self._clock)
+            return await request.addTimeout(ANSWER_TIMEOUT, self.clock)
         except TimeoutError:
             raise Unavailable(f"no answer within {ANSWER_TIMEOUT:.0f} s") from None
         except CancelledError:
@@ -229,7 +236,7 @@ class ShadowSync(Service):
         shadow.stale = True
         shadow.failures += 1
         shadow.wait = min(max(FIRST_WAIT, 2 * shadow.wait), LONGEST_WAIT)
-        shadow.not_before = self._clock.seconds() + shadow.wait
+        shadow.not_before = self.clock.seconds() + shadow.wait
         if error.message != shadow.problem:
             shadow.problem = error.message
             self._log.error("{shadow} could not be written: {why}", shadow=shadow.name, why=error.message)
@@ -243,14 +250,14 @@ class ShadowSync(Service):
 
     async def _take_up(self, thing: str, source: Source) -> None:
         try:
-            names = await self.backend.named_shadows(thing).addTimeout(ANSWER_TIMEOUT, self._clock)
+            names = await self.backend.named_shadows(thing).addTimeout(ANSWER_TIMEOUT, self.clock)
             for name in self._names.intersection(names):
                 shadow = self._shadows.setdefault((thing, name), Shadow(thing, name))
                 document = await self._read(shadow)
                 source.restore(name, document["state"].get("reported") or {})
         except (ShadowError, TimeoutError) as error:
             self._log.warn("The shadows of {thing} cannot be read yet: {why}", thing=thing, why=error)
-            self._listing[thing] = self._clock.seconds() + FIRST_WAIT * 5
+            self._listing[thing] = self.clock.seconds() + FIRST_WAIT * 5
             return
         self._listed.add(thing)
 

@@ -61,7 +61,7 @@ def is_number(raw: object) -> TypeGuard[int | float]:
 
 
 def fit(raw: object, field: Field, catalog: Catalog) -> Value:
-    """The value as the field shows it: rounded, a code as its text. None stays None.
+    """The value as the field shows it: rounded, a code as its text. None stays None, as does what cannot be.
 
     Raises Unreadable where it is no value of this field.
     """
@@ -69,6 +69,8 @@ def fit(raw: object, field: Field, catalog: Catalog) -> Value:
         return None
     kind = field.kind
     if is_number(raw):
+        if not field.writable and not _possible(raw, field):
+            return None
         if kind is Kind.NUMBER:
             return rounded(raw, field.decimals or 0)
         if kind is Kind.INTEGER:
@@ -86,6 +88,11 @@ def fit(raw: object, field: Field, catalog: Catalog) -> Value:
     elif kind is Kind.BOOLEAN and type(raw) is bool:
         return raw
     raise Unreadable(Trouble.TYPE)
+
+
+def _possible(number: float, field: Field) -> bool:
+    """Within the physical range of a reading: a MultiPlus without a sensor says -273 degrees."""
+    return (field.minimum is None or number >= field.minimum) and (field.maximum is None or number <= field.maximum)
 
 
 def bits(mask: int, names: Mapping[int, str]) -> str:

@@ -73,7 +73,8 @@ def unless_zero(values: Sequence[Raw], memory: Memory) -> Raw:
 
 
 def time_to_go(values: Sequence[Raw], memory: Memory) -> Raw:
-    return None if values[0] == ENDLESS else values[0]
+    number = _number(values[0])
+    return None if number is not None and round(number) >= ENDLESS else values[0]
 
 
 def ratio(values: Sequence[Raw], memory: Memory) -> Raw:
@@ -103,6 +104,22 @@ def counter(values: Sequence[Raw], memory: Memory) -> Raw:
         return None
     memory.kept["last"] = number
     return number
+
+
+def firmware(values: Sequence[Raw], memory: Memory) -> Raw:
+    """0x308 is v3.08; with 24 bits the last byte is FF in a release (0x0331FF is v3.31), else the beta's number."""
+    code = values[0]
+    if type(code) is not int or code < 0:
+        return code
+    if code <= 0xFFFF:
+        return f"v{code >> 8:x}.{code & 0xFF:02x}"
+    release = f"v{code >> 16:x}.{code >> 8 & 0xFF:02x}"
+    return release if code & 0xFF == 0xFF else f"{release}-beta-{code & 0xFF:02x}"
+
+
+def hex_digits(values: Sequence[Raw], memory: Memory) -> Raw:
+    """A VE.Bus firmware: 1154 is 482."""
+    return f"{values[0]:x}" if type(values[0]) is int and values[0] >= 0 else values[0]
 
 
 def consumption(values: Sequence[Raw], memory: Memory) -> Raw:
@@ -162,7 +179,9 @@ RULES: Mapping[str, Rule] = {
     "counter": counter,
     "efficiency": efficiency,
     "ess_mode": ess_mode,
+    "firmware": firmware,
     "first": first,
+    "hex_digits": hex_digits,
     "negate": negate,
     "power": power,
     "ratio": ratio,

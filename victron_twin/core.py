@@ -1,0 +1,158 @@
+"""The services that make a twin, put together from their parts; what differs between a real process and a simulation
+is given: clock, endpoints, backend, randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+
+from . import __version__
+from .catalog import Catalog
+from .config import Config, GXConfig
+from .gx.backoff import Backoff
+from .gx.service import GXService
+from .health import BadInput, Health
+from .primaries import Primaries
+from .shadows.backend import ShadowBackend
+from .shadows.sync import Cadences, ShadowSync
+from .source import SiteSource
+from .twin.flat import nest
+from .twin.primary import Key
+from .twin.twin import Twin, iso
+
+#: Makes the way to one GX: an endpoint that is done after the login, and the backoff that it shares with the service.
+Connect = Callable[[GXConfig], tuple[IStreamClientEndpoint, Backoff]]
+
+
+@dataclass(slots=True)
+class Core:
+    """The tree of services and what looks into it."""
+
+    root: MultiService
+    catalog: Catalog
+    gxs: list[GXService]
+    sources: dict[str, SiteSource]
+    sync: ShadowSync
+    health: Health
+    bad_input: BadInput
+
+    def pieces(self) -> dict[str, Any]:
+        """What the page follows: the health, and each shadow as the twin says it."""
+        pieces: dict[str, Any] = {"health": self.health.report()}
+        versions = {(s.thing, s.name): s.ledger.version for s in self.sync.shadows()}
+        now = self.sync.clock.seconds()
+        for thing, source in self.sources.items():
+            for name, sheet in source.sheets(now).items():
+                pieces[f"shadow/{thing}/{name}"] = {
+                    "thing": thing,
+                    "name": name,
+                    "title": self.catalog.shadows[name].title,
+                    "version": versions.get((thing, name), 0),
+                    "reported": nest(sheet.values),
+                    "units": {
+                        ".".join(path[2:] if path[0] == "devices" else path): row.unit
+                        for path, row in sheet.fields.items()
+                        if row.unit
+                    },
+                }
+        return pieces
+
+
+def selection(config: Config) -> Callable[[str, str, str], bool]:
+    """Whether a D-Bus path of a service is included: ``battery/*``, ``vebus/Ac/*``."""
+
+    def select(service: str, instance: str, path: str) -> bool:
+        name = service + path
+        included = not config.include or any(fnmatchcase(name, pattern) for pattern in config.include)
+        return included and not any(fnmatchcase(name, pattern) for pattern in config.exclude)
+
+    return select
+
+
+def build(
+    clock: IReactorTime,
+    config: Config,
+    catalog: Catalog,
+    connect: Connect,
+    backend: ShadowBackend,
+    primaries: Primaries,
+    fatal: Callable[[str], None],
+) -> Core:
+    """All of it, not yet started. ``fatal`` ends the process with a message."""
+    root = MultiService()
+    bad_input = BadInput()
+    c = config.cadence
+    sync = ShadowSync(
+        clock, backend, Cadences(c.critical, c.normal, c.slow, c.batch), frozenset(catalog.shadows), fatal
+    )
+    gxs: list[GXService] = []
+    sources: dict[str, SiteSource] = {}
+    health = Health(clock, __version__, gxs, sync)
+    sync.setServiceParent(root)
+
+    def add(one: GXConfig, thing: str, first: bool) -> None:
+        configured: dict[str, Key] = {service: (service, str(n)) for service, n in one.primary.items()}
+        twin = Twin(
+            catalog,
+            bad_input,
+            select=selection(config),
+            configured=configured,
+            remembered=primaries.of(thing),
+            changed=partial(primaries.changed, thing),
+        )
+        endpoint, backoff = connect(one)
+        gx = GXService(
+            clock,
+            endpoint,
+            twin,
+            backoff,
+            host=one.host,
+            portal_id=one.portal_id,
+            max_retries=one.max_retries,
+            fatal=fatal,
+        )
+        source = SiteSource(twin, partial(facts, health, gx, thing))
+
+        def keep(named: str) -> None:
+            sources[named] = source
+            sync.add(named, source)
+
+        if first or one.thing_name:
+            keep(thing)
+        else:
+            gx.when_known(lambda portal: keep(f"{config.thing_name}-{portal}"))
+        gx.setServiceParent(root)
+        gxs.append(gx)
+
+    for number, one in enumerate(config.gx):
+        add(
+            one,
+            one.thing_name or (config.thing_name if number == 0 else f"{config.thing_name}-{one.host}"),
+            number == 0,
+        )
+    return Core(root, catalog, gxs, sources, sync, health, bad_input)
+
+
+def facts(health: Health, gx: GXService, thing: str) -> dict[str, Any]:
+    """What victron-twin says beyond what other shadows say, by the names of its fields."""
+    shadows = [s for s in health.sync.shadows() if s.thing == thing]
+    left_out = [f"{s.name}.{name}" for s in shadows for name in s.ledger.names_left_out()]
+    return {
+        "version": health.version,
+        "portalId": gx.twin.portal,
+        "gxHost": gx.status.host,
+        "gxLink": gx.status.text(),
+        "backend": health.sync.backend.name,
+        "shadows": " ".join(sorted(s.name for s in shadows)),
+        "problem": gx.status.problem,
+        "alarms": 0,
+        "droppedFields": " ".join(left_out)[:256],
+        "startedAt": iso(health.started),
+        "uptime": int(health.uptime()),
+    }

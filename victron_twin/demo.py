@@ -1,0 +1,139 @@
+"""``victron-twin demo``: a simulated site with the real service, and a small live table in the terminal."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from twisted.python import usage
+
+#: The port of the page, and how many above it are tried where it is taken.
+PORT, TRIES = 8480, 50
+#: How long the service may take to show every shadow, in s.
+PATIENCE = 60.0
+
+THING = "victron-twin"
+
+#: What the table shows: a heading, the shadow, the field, the unit.
+COLUMNS = (
+    ("SoC", "victron-battery", "soc", "%"),
+    ("battery", "victron-battery", "power", "W"),
+    ("solar", "victron-system", "solar.power", "W"),
+    ("load", "victron-system", "ac.consumption.l1", "W"),
+    ("mode", "victron-vebus", "mode", ""),
+)
+
+
+class Options(usage.Options):
+    synopsis = "[options]"
+    optParameters = [
+        ["state-dir", None, ".demo", "The folder of the demo's state."],
+        ["port", None, PORT, "The port of the page; where it is taken, the next free one.", int],
+    ]
+
+
+def main(options: usage.Options) -> int:
+    """Run until Ctrl-C; the exit status of the service."""
+    state = Path(options["state-dir"]).resolve()
+    state.mkdir(parents=True, exist_ok=True)
+    port = free_port(options["port"])
+    if port != options["port"]:
+        print(f"Port {options['port']} is taken, so the page is on {port}.")
+    log = state / "service.log"
+    with log.open("wb") as output:
+        service = subprocess.Popen(
+            [
+                *(str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=", "victron-twin", "--demo"),
+                *("--state-dir", str(state), "--http", f"tcp:{port}:interface=127.0.0.1"),
+            ],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        return Demo(f"http://127.0.0.1:{port}", service, log).show()
+    except KeyboardInterrupt:
+        print("\nEnding.")
+        return 0
+    finally:
+        service.terminate()
+        service.wait()
+
+
+def free_port(first: int) -> int:
+    """The first port from here that nobody listens on."""
+    for port in range(first, first + TRIES):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise SystemExit(f"victron-twin: no free port from {first} to {first + TRIES - 1}: use --port")
+
+
+class Demo:
+    """The terminal's side: waits for the shadows, says what to try, and follows the numbers."""
+
+    def __init__(self, url: str, service: subprocess.Popen[bytes], log: Path) -> None:
+        self._url = url
+        self._service = service
+        self._log = log
+
+    def show(self) -> int:
+        """Until the service ends."""
+        if not self._wait():
+            return self._failed()
+        print(f"\n  The page:  {self._url}/\n  The log:   {self._log}\n\n  To try:")
+        print(f"    curl -s '{self._url}/things/{THING}/shadow?name=victron-battery'")
+        print("    Ctrl-C ends it.\n")
+        terminal = sys.stdout.isatty()
+        print("  " + "".join(f"{name:>14}" for name, *_ in COLUMNS) + f"{'version':>10}")
+        while self._service.poll() is None:
+            line = self._line()
+            print(f"\r  {line}" if terminal else f"  {line}", end="" if terminal else "\n", flush=True)
+            time.sleep(2 if terminal else 10)
+        return self._failed()
+
+    def _wait(self) -> bool:
+        end = time.monotonic() + PATIENCE
+        wanted = {shadow for _, shadow, _, _ in COLUMNS}
+        while self._service.poll() is None and time.monotonic() < end:
+            if all(self._get(f"/things/{THING}/shadow?name={name}") for name in wanted):
+                return True
+            time.sleep(0.3)
+        return False
+
+    def _line(self) -> str:
+        documents = {name: self._get(f"/things/{THING}/shadow?name={name}") or {} for _, name, _, _ in COLUMNS}
+        cells = []
+        for _, shadow, field, unit in COLUMNS:
+            value: Any = documents[shadow].get("state", {}).get("reported", {})
+            for key in field.split("."):
+                value = value.get(key, "-") if isinstance(value, dict) else "-"
+            cells.append(f"{f'{value} {unit}'.strip():>14}")
+        version = max((d.get("version", 0) for d in documents.values()), default=0)
+        return "".join(cells) + f"{version:>10}"
+
+    def _get(self, path: str) -> dict[str, Any] | None:
+        try:
+            with urllib.request.urlopen(self._url + path, timeout=5) as answer:
+                read: dict[str, Any] = json.load(answer)
+                return read
+        except (urllib.error.URLError, OSError, ValueError):
+            return None
+
+    def _failed(self) -> int:
+        print(f"The service has ended or does not answer; the end of its log ({self._log}):", file=sys.stderr)
+        for line in self._log.read_text(errors="replace").splitlines()[-12:]:
+            print(f"  {line}", file=sys.stderr)
+        return self._service.poll() or 1

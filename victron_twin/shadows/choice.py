@@ -1,0 +1,39 @@
+"""Which backend keeps the shadows: decided once, at the start, and said with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+from victron_twin.config import ConfigError
+
+SOCKET = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
+TOKEN = "SVCUID"
+
+#: What comes in an extra, and the extra.
+NEEDS_SDK = {"greengrass", "greengrass-mqtt", "iotcore"}
+
+
+def choose(backend: str, environ: Mapping[str, str], iotcore_endpoint: str | None) -> tuple[str, str]:
+    """``(name, reason)`` of the backend to use. Raises ConfigError.
+
+    ``auto`` under Greengrass never falls back to ``local``: the shadows would silently never reach the cloud.
+    """
+    name, reason = backend, "configured"
+    if backend == "auto":
+        there = [variable for variable in (SOCKET, TOKEN) if environ.get(variable)]
+        if len(there) == 1:
+            missing = TOKEN if there == [SOCKET] else SOCKET
+            raise ConfigError(
+                f"backend: auto finds {there[0]} but not {missing} in the environment: under Greengrass both are set; "
+                "set backend = local to run without it"
+            )
+        if there:
+            name, reason = "greengrass", "run under Greengrass"
+        elif iotcore_endpoint:
+            name, reason = "iotcore", "iotcore.endpoint is set"
+        else:
+            name, reason = "local", "neither Greengrass nor iotcore.endpoint is there"
+    if name in NEEDS_SDK and find_spec("awsiot") is None:
+        raise ConfigError(f"backend: {name} ({reason}) needs the AWS IoT SDK: pip install 'victron-twin[greengrass]'")
+    return name, reason

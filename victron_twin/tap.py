@@ -1,0 +1,129 @@
+"""``twistd victron-twin``: the options, and all services put together for a real process."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.logger import Logger
+from twisted.python import usage
+
+from . import __version__, logs
+from .catalog import load
+from .config import Config, ConfigError, GXConfig
+from .config.keys import option_flags, option_parameters
+from .core import Core, build
+from .demo import demo_gx
+from .exits import Exits
+from .gx.backoff import Backoff
+from .gx.connect import gx_endpoint
+from .gx.endpoint import Credentials
+from .gx.pins import Pins
+from .metrics import registry
+from .primaries import Primaries
+from .shadows.backend import ShadowBackend
+from .shadows.choice import choose
+from .shadows.local import LocalBackend
+from .state import StateError, StateFolder
+from .web.access import Access
+from .web.dataplane import DataPlane
+from .web.live import Live
+from .web.site import Pages, WebService
+from .worker import ThreadWorker
+
+log = Logger()
+
+
+class Options(usage.Options):
+    """The command line of ``twistd victron-twin``; each option is in the file and the environment too."""
+
+    synopsis = "[options]"
+    longdesc = "A digital twin of a Victron Energy site in AWS IoT device shadows."
+    optParameters = option_parameters()
+    optFlags = option_flags()
+    config: Config
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"victron-twin {__version__}")
+        sys.exit(0)
+
+    def postOptions(self) -> None:
+        try:
+            self.config = Config.load(self, os.environ)
+        except ConfigError as error:
+            raise SystemExit(f"victron-twin: {error}") from None
+        self._log()
+
+    def _log(self) -> None:
+        """Our log instead of twistd's, unless a logger or a file was asked for."""
+        twistd = self.parent
+        if twistd is not None and not twistd.get("logger") and not twistd.get("logfile"):
+            twistd["logger"] = lambda: logs.observer(sys.stdout, self.config.log_format, self.config.log_level)
+
+
+def makeService(options: Options) -> IService:
+    """The whole service. Ends the process with one line where it cannot begin."""
+    from twisted.internet import reactor
+
+    try:
+        return assemble(reactor, options.config)
+    except (StateError, ConfigError) as error:
+        raise SystemExit(f"victron-twin: {error}") from None
+
+
+def assemble(reactor: Any, config: Config) -> MultiService:
+    """The tree of services of one process. Raises StateError and ConfigError."""
+    state = StateFolder.claim(config.state_dir)
+    exits = Exits(reactor)
+    root = MultiService()
+    exits.setServiceParent(root)
+    if config.demo:
+        simulated, config = demo_gx(reactor, config)
+        simulated.setServiceParent(root)
+    choice = choose(config.backend, os.environ, config.iotcore.endpoint)
+    backend: ShadowBackend = LocalBackend(state.path / "shadows.sqlite", reactor, ThreadWorker(reactor, "shadow store"))
+    core = build(
+        reactor,
+        config,
+        load(),
+        connector(reactor, config),
+        backend,
+        Primaries(state.path / "primaries.json"),
+        exits.fatal,
+    )
+    core.root.setServiceParent(root)
+    web(reactor, config, core, exits.fatal).setServiceParent(root)
+    for warning in config.warnings:
+        log.warn("{warning}", warning=warning)
+    log.info("Victron Twin {version}; shadows are kept by {choice}", version=__version__, choice=choice)
+    return root
+
+
+def connector(reactor: Any, config: Config) -> Callable[[GXConfig], tuple[IStreamClientEndpoint, Backoff]]:
+    """How a GX of the configuration is reached."""
+    pins = Pins(config.state_dir / "pins.json")
+
+    def connect(gx: GXConfig) -> tuple[IStreamClientEndpoint, Backoff]:
+        backoff = Backoff(random.SystemRandom())
+        return gx_endpoint(reactor, gx, pins, login(gx), backoff, f"victron-twin-{config.thing_name}"), backoff
+
+    return connect
+
+
+def login(gx: GXConfig) -> Callable[[], Credentials]:
+    """Asked at each attempt, so that a password file is read again."""
+    raise NotImplementedError
+
+
+def web(reactor: Any, config: Config, core: Core, fatal: Callable[[str], None]) -> MultiService:
+    """The local web server."""
+    live = Live(reactor, core.pieces)
+    access = Access(config.state_dir / "token", open=config.demo)
+    pages = Pages(core.health, registry(core.health, core.bad_input), live, {})
+    return WebService(reactor, config.http, pages, DataPlane(core.sync.backend, access), live, fatal)
