@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from .commands import Commands
 from .model import Field, Layout, ShadowKind, fill
 from .names import template
 
@@ -45,9 +46,11 @@ class Catalog:
         enums: Mapping[str, Codes],
         placeholders: Mapping[str, Placeholder],
         rated_currents: Mapping[int, float],
+        commands: Commands,
     ) -> None:
         self.shadows: Mapping[str, ShadowKind] = MappingProxyType({s.name: s for s in shadows})
         self.enums = enums
+        self.commands = commands
         self.placeholders = placeholders
         self.patterns: Mapping[str, str] = {p.name: p.pattern for p in placeholders.values()}
         self._rated_currents = rated_currents

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from .catalog import Catalog, Codes, Placeholder
+from .commands import read_commands
 from .model import PLACEHOLDER, Cadence, CatalogError, Field, Kind, Layout, ShadowKind, Source
 from .names import Clash, Tree, insert
 from .tables import Row, read
@@ -75,7 +76,12 @@ class _Loader:
             if f"{service}.csv" in there
             for field in self._read_fields(fields / f"{service}.csv", service, shadow)
         ]
-        return Catalog(self._shadows, read_fields, self._enums, self._placeholders, self._read_products())
+        by_shadow: dict[str, list[Field]] = {}
+        for field in read_fields:
+            by_shadow.setdefault(field.shadow, []).append(field)
+        first = {p.name: p.first for p in self._placeholders.values()}
+        commands = read_commands(self._folder, by_shadow, self._patterns, first)
+        return Catalog(self._shadows, read_fields, self._enums, self._placeholders, self._read_products(), commands)
 
     def _read_placeholders(self) -> Mapping[str, Placeholder]:
         placeholders: dict[str, Placeholder] = {}
