@@ -66,7 +66,7 @@ KEYS: Sequence[Key] = (
     Key(
         "gx.host",
         forms.HOST,
-        "Name or address of the GX.",
+        "Where the GX is.",
         "venus.local",
         env="VICTRON_HOST",
         option="gx-host",
@@ -82,7 +82,7 @@ KEYS: Sequence[Key] = (
     Key(
         "gx.portal_id",
         forms.PORTAL_ID,
-        "The GX's VRM portal id.",
+        "The GX's id in the VRM portal.",
         env="VICTRON_VRM_ID",
         option="portal-id",
         default_text="discovered",
@@ -97,12 +97,12 @@ KEYS: Sequence[Key] = (
     Key(
         "gx.password_file",
         forms.PASSWORD_FILE,
-        "A file that holds the password; read again when a login is refused.",
+        "The password, in a file of its own; read again when a login is refused.",
     ),
     Key(
         "gx.password_secret",
         forms.SECRET_ARN,
-        "ARN of a secret in AWS Secrets Manager that holds the password; through Greengrass.",
+        "The password, in AWS Secrets Manager; through Greengrass.",
     ),
     Key(
         "gx.trust",
@@ -137,7 +137,7 @@ KEYS: Sequence[Key] = (
         Key(
             f"gx.primary.{service}",
             forms.COUNT,
-            f"Device instance of the {service} whose fields stand at the top of its shadow.",
+            f"The device instance that stands at the top of `victron-{service}`.",
             default_text="what the GX names, else the lowest",
         )
         for service in PRIMARIES
@@ -167,14 +167,14 @@ KEYS: Sequence[Key] = (
     ),
     Key(
         "include",
-        forms.PATTERNS,
-        "What is twinned: patterns over `<service>/<D-Bus path>`, as `battery/*` or `vebus/Ac/*`.",
+        forms.PATHS,
+        "What is twinned: patterns over `<service>/<D-Bus path>`.",
         (),
         mission=("supportedNamespaces",),
         mission_form=forms.NAMESPACES,
         default_text="all",
     ),
-    Key("exclude", forms.PATTERNS, "What of that is left out, alike.", (), default_text="none"),
+    Key("exclude", forms.PATHS, "What of that is left out, alike.", (), default_text="none"),
     Key(
         "backend",
         forms.choice(*forms.BACKENDS),
@@ -194,7 +194,7 @@ KEYS: Sequence[Key] = (
     Key(
         "http",
         forms.ENDPOINT,
-        "Where the page and the HTTP interface listen: a Twisted endpoint.",
+        "Where the page and the HTTP interface listen.",
         "tcp:8480:interface=127.0.0.1",
         env="VICTRON_TWIN_HTTP",
         option="http",
@@ -207,7 +207,7 @@ KEYS: Sequence[Key] = (
         option="manhole",
         default_text="off",
     ),
-    Key("manhole_keys", forms.FILE, "An authorized_keys file: who may use that shell."),
+    Key("manhole_keys", forms.FILE, "Who may use that shell: an authorized_keys file."),
     Key(
         "commands.mode",
         forms.choice("off", "allow-list", "all"),
@@ -215,8 +215,8 @@ KEYS: Sequence[Key] = (
         "allow-list",
         env="VICTRON_TWIN_COMMANDS",
     ),
-    Key("commands.allow", forms.PATTERNS, "What is allowed beside the default: as `victron-vebus.mode=Off`.", ()),
-    Key("commands.deny", forms.PATTERNS, "What is never allowed, alike.", ()),
+    Key("commands.allow", forms.COMMANDS, "What is allowed beside the default.", ()),
+    Key("commands.deny", forms.COMMANDS, "What is never allowed, alike.", ()),
     Key("iotcore.endpoint", forms.HOST_NAME, "The account's AWS IoT data endpoint."),
     Key("iotcore.certificate", forms.FILE, "The device's certificate (PEM)."),
     Key("iotcore.key", forms.FILE, "Its private key (PEM)."),
@@ -248,8 +248,10 @@ KEYS: Sequence[Key] = (
 )
 
 #: The mission's way to say how a GX is trusted; a layer that has these gets a ``gx.trust`` of them.
-TLS_ENABLED = Key("security.tlsEnabled", forms.BOOLEAN, "false: `plaintext`.")
-CERTIFICATE_VALIDATION = Key("security.certificateValidation", forms.BOOLEAN, "true: `system`; false: `tofu`.")
+TLS_ENABLED = Key("security.tlsEnabled", forms.BOOLEAN, "`gx.trust` in other words: false is `plaintext`.")
+CERTIFICATE_VALIDATION = Key(
+    "security.certificateValidation", forms.BOOLEAN, "The same: true is `system`, false is `tofu`."
+)
 SECURITY: Sequence[Key] = (TLS_ENABLED, CERTIFICATE_VALIDATION)
 
 #: The file itself is named by an option or in the environment.
