@@ -276,6 +276,8 @@ def test_a_write_takes_effect_in_the_form_the_device_gives_it(topic: str, sent: 
         (f"{SETTINGS}/Settings/Services/Modbus", None),
         (f"{SETTINGS}/Settings/Services/Modbus", [1]),
         (f"{SETTINGS}/Settings/NoSuch", 1),
+        (f"{SETTINGS}/Settings/Gui/DisplayOff", 1e300),
+        (f"{SETTINGS}/Settings/CGwacs/AcPowerSetPoint", "nan"),
     ],
 )
 def test_what_is_refused_changes_nothing(topic: str, sent: Value) -> None:

@@ -5,6 +5,7 @@ Everything else is read-only; whatever is refused is refused in silence, as a GX
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from victron_twin.simulator.bus import Bus, Range, Service, Value, float32
@@ -132,8 +133,10 @@ def setting(old: Value, value: Value, limits: Range | None) -> Value:
         new = str(value) if isinstance(old, str) else float(value) if isinstance(old, float) else int(value)
     except (ValueError, OverflowError) as error:
         raise Refused("has another type") from error
-    if limits is not None and isinstance(new, (int, float)):
-        low, high = limits
+    if isinstance(new, (int, float)):
+        if not (math.isfinite(new) and (isinstance(old, float) or abs(new) < 2**31)):
+            raise Refused("is beyond what the type holds")
+        low, high = limits or (None, None)
         if (low is not None and new < low) or (high is not None and new > high):
             raise Refused(f"is not within {low} and {high}")
     return new
