@@ -1,4 +1,4 @@
-"""What one shadow's backend has acknowledged, against what the twin says now: what to write, and when it is worth it."""
+"""One shadow's last acknowledged state against what the twin says now: what to write, and when it is worth it."""
 
 from __future__ import annotations
 

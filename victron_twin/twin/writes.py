@@ -1,0 +1,100 @@
+"""From what is desired of a field to the writes that bring it about, in the types that the paths have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from victron_twin.catalog import Catalog
+from victron_twin.catalog.commands import Command, Wire
+from victron_twin.catalog.model import Field, Kind
+
+from .devices import Live, Slot
+from .readings import is_number
+
+
+class Unfit(ValueError):
+    """A desired value that the field cannot have; the message says what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One ``W/`` message: a value for a path. ``key`` is the device, ``raw`` has the type that goes over the wire."""
+
+    key: tuple[str, str]
+    path: str
+    raw: Any
+
+
+def raw_value(asked: Any, field: Field, catalog: Catalog) -> Any:
+    """What the bus has for a desired value: the code of a text, a number as it is. Raises Unfit."""
+    if field.kind is Kind.ENUM:
+        texts = catalog.enum(field.enum)
+        if is_number(asked) and asked in texts:
+            return int(asked)
+        if isinstance(asked, str):
+            for code, text in texts.items():
+                if text.casefold() == asked.strip().casefold():
+                    return code
+        raise Unfit("must be one of " + ", ".join(f"{text} ({code})" for code, text in texts.items()))
+    if field.kind is Kind.BOOLEAN:
+        if isinstance(asked, bool) or (is_number(asked) and asked in (0, 1)):
+            return int(asked)
+        raise Unfit("must be true or false")
+    if field.kind in (Kind.NUMBER, Kind.INTEGER):
+        if is_number(asked):
+            return asked
+        raise Unfit("must be a number")
+    if isinstance(asked, str):
+        return asked
+    raise Unfit("must be a text")
+
+
+def check_range(raw: Any, field: Field, slot: Slot) -> None:
+    """Within what the GX publishes for the path, and the catalogue's bound where it gives none. Raises Unfit."""
+    if field.kind not in (Kind.NUMBER, Kind.INTEGER):
+        return
+    least = slot.minimum if slot.minimum is not None else field.minimum
+    most = slot.maximum if slot.maximum is not None else field.maximum
+    if (least is not None and raw < least) or (most is not None and raw > most):
+        raise Unfit(f"must be from {least:g} to {most:g} {field.unit}".rstrip())
+
+
+def typed(raw: Any, slot: Slot, wire: Wire) -> Any:
+    """The value in the type that the path has: the one that was heard, else the catalogue's. Raises Unfit."""
+    if wire is Wire.TEXT:
+        return str(raw)
+    heard = type(slot.value)
+    if heard is float or (heard is not int and wire is Wire.DOUBLE):
+        return float(raw)
+    if raw == int(raw):
+        return int(raw)
+    if wire is Wire.DOUBLE:
+        return float(raw)
+    raise Unfit("must be a whole number")
+
+
+def _same(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
+    return [(live.slots[0], raw)]
+
+
+def _ess_mode(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
+    """Hub4Mode 3 is external control; else Hub4Mode 1 or 2 (what it has), then the BatteryLife state 1, 10 or 9."""
+    hub4, life = live.slots
+    if raw == 3:
+        return [(hub4, 3)]
+    return [(hub4, 2 if hub4.value == 2 else 1), (life, {0: 1, 1: 10, 2: 9}[raw])]
+
+
+#: By the field's rule, how a value is taken apart into the raw values of its sources.
+INVERSES: Mapping[str, Callable[[Any, Live], list[tuple[Slot, Any]]]] = {"": _same, "ess_mode": _ess_mode}
+
+
+def writes(raw: Any, live: Live, command: Command) -> tuple[Write, ...]:
+    """The writes in their order. Raises Unfit."""
+    check_range(raw, live.field, live.slots[0])
+    return tuple(
+        Write((slot.device.service, slot.device.instance), slot.path, typed(value, slot, command.wire))
+        for slot, value in INVERSES[live.field.rule](raw, live)
+    )
