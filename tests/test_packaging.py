@@ -1,0 +1,194 @@
+"""What is shipped: the plugin, the packages and their data, the recipe; and that documents agree with the code."""
+
+from __future__ import annotations
+
+import configparser
+import importlib.metadata
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import victron_twin
+from victron_twin.config import Config
+
+ROOT = Path(__file__).parent.parent
+COMPONENT = "com.vanlance.vehicle-components.VictronTwin"
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg")
+
+
+def listed(section: str, option: str) -> list[str]:
+    return SETUP[section][option].split()
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> str:
+    done = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+class TestMetadata:
+    def test_nothing_makes_twisted_a_package_of_ours(self) -> None:
+        """With an ``__init__.py`` below ``twisted/`` all of Twisted would be hidden."""
+        assert [path.name for path in (ROOT / "twisted").rglob("*.py")] == ["victron_twin_plugin.py"]
+
+    def test_every_package_is_listed(self) -> None:
+        found = {
+            str(init.parent.relative_to(ROOT)).replace("/", ".") for init in ROOT.glob("victron_twin/**/__init__.py")
+        }
+        assert set(listed("options", "packages")) == found | {"twisted.plugins"}
+        assert SETUP["options"]["package_dir"].split() == ["=", "."]
+
+    def test_the_version_is_the_same_everywhere(self) -> None:
+        version = victron_twin.__version__
+        assert importlib.metadata.version("victron-twin") == version
+        assert recipe()["ComponentVersion"] == version
+        assert json.loads((ROOT / "gdk-config.json").read_text())["component"][COMPONENT]["version"] == version
+
+    def test_the_lowest_versions_are_the_ones_promised(self) -> None:
+        lowest = (ROOT / "tests" / "lowest.txt").read_text().split()
+        promised = {re.sub(r"\[.*\]", "", name).partition(">=")[::2] for name in listed("options", "install_requires")}
+        for requirement in lowest:
+            name, _, version = requirement.partition("==")
+            (bound,) = [bound for promise, bound in promised if promise == name]
+            assert version.startswith(bound.partition(",")[0])
+
+    def test_the_demo_installs_neither_awss_sdk_nor_test_tools(self) -> None:
+        assert not re.search("awsiotsdk|pytest|boto", SETUP["options"]["install_requires"])
+
+
+class TestDocuments:
+    @pytest.mark.parametrize("document", ["README.md", "docs/configuration.md"])
+    def test_the_table_of_keys_is_current(self, document: str) -> None:
+        script = runpy.run_path(str(ROOT / "scripts" / "config_tables.py"))
+        text = (ROOT / document).read_text()
+        assert script["written"](text, script["TABLES"][document]) == text, "run: python scripts/config_tables.py"
+
+    def test_links_lead_somewhere(self) -> None:
+        for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+            for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
+                assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+    def test_the_example_file_is_one(self, tmp_path: Path) -> None:
+        (example, several) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/configuration.md").read_text(), re.DOTALL)
+        (tmp_path / "gx-password").write_text("x")
+        for number, content in enumerate((example, several)):
+            file = tmp_path / f"{number}.toml"
+            file.write_text(content)
+            assert len(Config.load({"config": str(file)}, {}).gx) == number + 1
+
+
+def recipe() -> Mapping[str, Any]:
+    content: Mapping[str, Any] = yaml.safe_load((ROOT / "recipe.yaml").read_text())
+    return content
+
+
+class TestRecipe:
+    def test_its_default_configuration_is_the_services_own(self) -> None:
+        component = recipe()["ComponentConfiguration"]["DefaultConfiguration"]
+        assert Config.load({}, {}, component) == Config.load({}, {})
+
+    def test_policies_have_names_of_their_own(self) -> None:
+        control = recipe()["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"]
+        names = [name for policies in control.values() for name in policies]
+        assert len(set(names)) == len(names)
+        assert all(re.fullmatch(rf"{re.escape(COMPONENT)}:[a-z]+:\d+", name) for name in names)
+        assert recipe()["ComponentName"] == COMPONENT
+
+    def test_a_brace_in_a_script_begins_a_recipe_variable(self) -> None:
+        """Elsewhere a nucleus would cut the script there, and run the rest."""
+        for manifest in recipe()["Manifests"]:
+            for step in manifest["Lifecycle"].values():
+                script = step["Script"]
+                assert script.count("{") == len(re.findall(r"(?<!\$)\{artifacts:decompressedPath\}", script))
+
+    def test_it_runs_the_service_in_the_foreground_without_privileges(self) -> None:
+        (manifest,) = recipe()["Manifests"]
+        assert manifest["Lifecycle"]["Run"] == {
+            "RequiresPrivilege": False,
+            "Script": "exec venv/bin/twistd --nodaemon --pidfile= victron-twin",
+        }
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that are shipped, in a folder where a build can leave its traces."""
+    folder: Path = tmp_path_factory.mktemp("checkout")
+    ignore = shutil.ignore_patterns("__pycache__", "dropin.cache")
+    for name in ("victron_twin", "twisted"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "recipe.yaml", "gdk-config.json"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "scripts", folder / "scripts", ignore=ignore)
+    return folder
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Callable[..., Path]:
+    """Make a virtual environment with nothing but the project in it; what that needs comes from this one."""
+
+    def make(*pip_arguments: str | Path) -> Path:
+        folder = tmp_path / "venv"
+        run(sys.executable, "-m", "venv", folder)
+        run(folder / "bin" / "pip", "install", "--no-deps", *pip_arguments, cwd=tmp_path)
+        (site,) = folder.glob("lib/python*/site-packages")
+        # A plain path: the .pth files there, which may install the project too, are not read.
+        (site / "outer.pth").write_text(sysconfig.get_path("purelib"))
+        return folder / "bin" / "python"
+
+    return make
+
+
+TWISTD = "from twisted.scripts.twistd import run; run()"
+
+
+@pytest.mark.integration
+class TestInstalled:
+    def test_this_one_has_the_plugin(self) -> None:
+        assert re.search(r"^ +victron-twin +A digital twin", run(sys.executable, "-c", TWISTD, "--help"), re.MULTILINE)
+
+    def check(self, python: Path, home: Path, cwd: Path) -> None:
+        where = run(python, "-c", "import victron_twin; print(victron_twin.__file__)", cwd=cwd)
+        assert where.startswith(str(home))
+        assert "victron-twin" in run(python, "-c", TWISTD, "--help", cwd=cwd)
+        assert (
+            run(python, "-c", TWISTD, "victron-twin", "--version", cwd=cwd).strip().endswith(victron_twin.__version__)
+        )
+        assert victron_twin.__version__ in run(python.parent / "victron-twin", "--version", cwd=cwd)
+
+    def test_as_a_wheel(self, checkout: Path, environment: Callable[..., Path], tmp_path: Path) -> None:
+        run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, checkout, cwd=tmp_path)
+        (wheel,) = tmp_path.glob("*.whl")
+        shipped = set(zipfile.ZipFile(wheel).namelist())
+        written = {
+            str(path.relative_to(checkout))
+            for folder in ("victron_twin", "twisted")
+            for path in (checkout / folder).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        assert written - shipped == set()
+        self.check(environment(wheel), tmp_path, tmp_path)
+
+    def test_as_an_editable_install(self, checkout: Path, environment: Callable[..., Path], tmp_path: Path) -> None:
+        self.check(environment("-e", checkout), checkout, tmp_path)
+
+    def test_as_a_greengrass_bundle(self, checkout: Path, tmp_path: Path) -> None:
+        build = runpy.run_path(str(checkout / "scripts" / "greengrass_build.py"))["build"]
+        bundle = build(tmp_path / "greengrass-build", "--no-deps", ".")
+        assert (
+            bundle == tmp_path / f"greengrass-build/artifacts/{COMPONENT}/{victron_twin.__version__}/victron-twin.zip"
+        )
+        assert (tmp_path / "greengrass-build" / "recipes" / "recipe.yaml").exists()
+        (wheel,) = [name for name in zipfile.ZipFile(bundle).namelist() if name.endswith(".whl")]
+        assert wheel.startswith("wheels/victron_twin-")
