@@ -437,6 +437,16 @@ class TestEnd:
         assert [type(reason.value) for reason in recorder.lost] == [PingTimeout]
         assert link.clock.getDelayedCalls() == []
 
+    def test_may_be_asked_for_again(self, link: Link) -> None:
+        _, recorder, session = link.up()
+        session.loseConnection()
+        session.abortConnection()
+        link.turn()
+        session.abortConnection()
+        session.loseConnection()
+        assert len(recorder.lost) == 1
+        assert link.clock.getDelayedCalls() == []
+
     def test_nothing_is_left_running(self, link: Link) -> None:
         wire, recorder, _ = link.up()
         wire.end(ConnectionLost())

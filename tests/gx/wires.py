@@ -89,6 +89,7 @@ class Wire:
                 self.clock.callLater(0, self.end, ConnectionDone())
 
     def abortConnection(self) -> None:
+        assert self.protocol is not None, "a TLS transport that is gone cannot be aborted"
         self.aborted = self.disconnecting = True
         self.clock.callLater(0, self.end, ConnectionAborted())
 

@@ -48,6 +48,9 @@ GOODBYE = 2.0
 _CONNACK = 0x20
 _TLS_ALERT = 0x15
 
+#: What OpenSSL calls it when the peer answers a handshake with something else.
+_NO_TLS = ("wrong version number", "packet length too long", "record layer failure", "http request")
+
 
 class Listener(Protocol):
     """What the application brings: a protocol of messages instead of bytes. The session is its transport.
@@ -81,7 +84,8 @@ class Session(protocol.Protocol):
         self._client = client
         self._frames = Frames(frame_limit)
         self._silent = True  # nothing was received yet
-        self._closing = False
+        self._closing = False  # nothing is delivered or sent any more
+        self._lost = False
         self._error: Failure | None = None  # why we gave up, if it was us
         self._goodbye: IDelayedCall | None = None
         self._listener: Listener | None = None
@@ -136,7 +140,7 @@ class Session(protocol.Protocol):
             self._fail(ProtocolError(f"the broker sent {error}"))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._closing = True
+        self._closing = self._lost = True
         if self._misc.running:
             self._misc.stop()
         if self._goodbye is not None and self._goodbye.active():
@@ -203,7 +207,8 @@ class Session(protocol.Protocol):
     def abortConnection(self) -> None:
         """Close at once; no message is delivered after this."""
         self._closing = True
-        self._transport.abortConnection()
+        if not self._lost:
+            self._transport.abortConnection()
 
     def getPeer(self) -> IAddress:
         """The broker's address, as every transport has it."""
@@ -306,7 +311,8 @@ class Session(protocol.Protocol):
     def _broken_off(self, waiting: Deferred[None], cause: BaseException | None) -> LinkError:
         """Why the peer closed before the login was accepted."""
         if waiting is self.accepted:
-            return LoginCut("the broker closed the connection instead of answering the login")
+            hint = "" if INegotiated.providedBy(self._transport) else ": is this a port with TLS (8883)?"
+            return LoginCut(f"the broker closed the connection instead of answering the login{hint}")
         kept = self._transport.getHandle().get_app_data()  # a TLS policy leaves there why it rejected the peer
         return kept if isinstance(kept, LinkError) else _handshake_failed(cause)
 
@@ -322,5 +328,5 @@ def _handshake_failed(cause: BaseException | None) -> HandshakeFailed:
     if not isinstance(cause, SSL.Error):
         return HandshakeFailed("the peer closed the connection in the TLS handshake: is this port one with TLS (8883)?")
     reasons = ", ".join(error[-1] for error in cause.args[0]) if cause.args and cause.args[0] else "no reason given"
-    hint = ": this port does not speak TLS (8883 does)" if "wrong version number" in reasons else ""
+    hint = ": this port does not speak TLS (8883 does)" if any(no in reasons for no in _NO_TLS) else ""
     return HandshakeFailed(f"the TLS handshake failed: {reasons}{hint}")

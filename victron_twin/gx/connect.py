@@ -1,0 +1,104 @@
+"""The whole way to one GX: name, TCP, TLS with its trust, login."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from victron_twin.config import GXConfig
+from victron_twin.gx.backoff import Backoff
+from victron_twin.gx.endpoint import Credentials, SessionEndpoint
+from victron_twin.gx.errors import Unresolvable
+from victron_twin.gx.pins import Pins
+from victron_twin.gx.session import Session
+from victron_twin.gx.trust import Trust, fingerprint, policy
+
+
+def gx_endpoint(
+    reactor: Any,
+    gx: GXConfig,
+    pins: Pins,
+    login: Callable[[], Credentials],
+    backoff: Backoff,
+    client_id: str,
+) -> IStreamClientEndpoint:
+    """The endpoint of a configured GX, whose failures are told to the backoff."""
+    trust = Trust.parse(gx.trust)
+    endpoint = GXEndpoint(reactor, gx.host, gx.port, trust, pins, login, client_id, gx.connect_timeout)
+    return backoff.watch(endpoint)
+
+
+@implementer(IStreamClientEndpoint)
+class GXEndpoint:
+    """Done when the GX accepted the login; its certificate is pinned by then, if the trust is ``tofu``.
+
+    Name, pins, authorities and login are looked up again at each attempt.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        host: str,
+        port: int,
+        trust: Trust,
+        pins: Pins,
+        login: Callable[[], Credentials],
+        client_id: str,
+        connect_timeout: float = 30.0,
+    ) -> None:
+        self._reactor = reactor
+        self._host = host
+        self._port = port
+        self._trust = trust
+        self._pins = pins
+        self._login = login
+        self._client_id = client_id
+        self._timeout = connect_timeout
+
+    def __repr__(self) -> str:
+        return f"<GX {self._host}:{self._port}>"
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        """Fires with what the factory built; fails with a LinkError, or with Twisted's error of a TCP connection."""
+        return Deferred.fromCoroutine(self._connect(protocolFactory))
+
+    async def _connect(self, listeners: IProtocolFactory) -> Any:
+        # One second more for Twisted's own time-out, so that ours, which says more, comes first.
+        stream: IStreamClientEndpoint = HostnameEndpoint(self._reactor, self._host, self._port, self._timeout + 1)
+        if self._trust.kind != "plaintext":
+            stream = wrapClientTLS(policy(self._trust, self._host, self._port, self._pins), stream)
+        session = SessionEndpoint(
+            self._reactor,
+            stream,
+            self._login,
+            client_id=self._client_id,
+            timeout=self._timeout,
+            accepted=self._accepted,
+        )
+        try:
+            return await session.connect(listeners)
+        except DNSLookupError:
+            raise Unresolvable(f"{self._host} does not resolve: set VICTRON_HOST=<ip>") from None
+
+    def _accepted(self, session: Session) -> None:
+        """A login was accepted: with trust on first use, the certificate is the GX's from now on."""
+        certificate = session.peer_certificate
+        if self._trust.kind == "tofu" and certificate and self._pins.get(self._host, self._port) is None:
+            pin = fingerprint(certificate)
+            self._pins.remember(self._host, self._port, pin)
+            self._log.info(
+                "{host}:{port} is trusted by its certificate from now on: SHA-256 {pin}, kept in {where}",
+                host=self._host,
+                port=self._port,
+                pin=pin,
+                where=self._pins.where,
+            )
