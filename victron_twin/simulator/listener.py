@@ -9,8 +9,8 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from OpenSSL.SSL import Error as TLSError
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from OpenSSL.crypto import X509, PKey
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint
 from twisted.internet.interfaces import (
@@ -23,7 +23,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.ssl import CertificateOptions, PrivateCertificate, TLSVersion
+from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -115,14 +115,18 @@ class BrokerProtocol(Protocol):
 def server_tls(certificate: Path, key: Path) -> CertificateOptions:
     """TLS 1.2 and newer with this certificate and its key, PEM files. Raises :class:`CertificateError`."""
     try:
-        both = PrivateCertificate.loadPEM(key.read_bytes() + certificate.read_bytes())
-    except (OSError, TLSError, ValueError) as error:
+        public = x509.load_pem_x509_certificate(certificate.read_bytes())
+        private = load_pem_private_key(key.read_bytes(), None)
+        if not isinstance(private, rsa.RSAPrivateKey) or private.public_key() != public.public_key():
+            raise ValueError("the key is not the certificate's")
+    except (OSError, TypeError, ValueError) as error:
         raise CertificateError(
-            f"{certificate} and {key} are no certificate and key ({error or 'no PEM'}): "
-            "remove both to have new ones made"
+            f"{certificate} and {key} are no certificate with its key ({error}): remove both to have new ones made"
         ) from None
     return CertificateOptions(
-        privateKey=both.privateKey.original, certificate=both.original, raiseMinimumTo=TLSVersion.TLSv1_2
+        privateKey=PKey.from_cryptography_key(private),
+        certificate=X509.from_cryptography(public),
+        raiseMinimumTo=TLSVersion.TLSv1_2,
     )
 
 
