@@ -29,7 +29,7 @@ lint: $(NEWEST)
 
 matrix:
 	@sh scripts/venv.sh .venv-tox newest tox tox-uv
-	@UV_PYTHON_DOWNLOADS=never .venv-tox/bin/tox run
+	@PATH="$$(sh scripts/python.sh path)" .venv-tox/bin/tox run
 
 .PHONY: $(NEWEST)
 $(NEWEST):

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Print the path of the newest (or the oldest) Python here that can run the project,
-# or say in one sentence which command brings one: python.sh [newest|oldest]
+# or say in one sentence which command brings one: python.sh [newest|oldest].
+# python.sh path prints a PATH on which each of them comes first under its own name.
 set -eu
 
 versions="3.13 3.12 3.11 3.10"
@@ -41,21 +42,34 @@ folders() {
     done
 }
 
-names=
-for version in $versions; do
-    names="$names python$version"
-done
-
 places=$(folders)
-for name in $names python3 python; do
+
+# The folder that has a Python of this name.
+place() {
     while read -r folder; do
-        if [ -n "$folder" ] && probe "$folder/$name"; then
-            printf '%s\n' "$folder/$name"
-            exit 0
+        if [ -n "$folder" ] && probe "$folder/$1"; then
+            return 0
         fi
     done <<EOF
 $places
 EOF
+    return 1
+}
+
+if [ "${1:-}" = path ]; then
+    path=$PATH
+    for version in $versions; do
+        place "python$version" && path="$folder:$path"
+    done
+    printf '%s\n' "$path"
+    exit 0
+fi
+
+for version in $versions 3 ""; do
+    if place "python$version"; then
+        printf '%s\n' "$folder/python$version"
+        exit 0
+    fi
 done
 
 install() {

@@ -85,6 +85,11 @@ class TestFound:
         found = machine.python(13, "home/.pyenv/versions/3.13.0/bin")
         assert machine.find().stdout.strip() == found
 
+    def test_a_path_with_each_of_them_first(self, machine: Machine) -> None:
+        machine.program("python3.12", SHIM)
+        places = [str(Path(machine.python(minor, f"home/.pyenv/versions/{minor}/bin")).parent) for minor in (10, 12)]
+        assert machine.find("path").stdout.strip() == ":".join([*places, str(machine.bin)])
+
     def test_a_folder_with_a_blank(self, machine: Machine) -> None:
         found = machine.python(13, "home/.pyenv/versions/my 3.13/bin")
         assert machine.find().stdout.strip() == found
