@@ -47,6 +47,7 @@ class Plugin(ABC):
 
     :ivar completes: whether a full publish ends with a message that says so (Venus OS 3.50 and newer).
     :ivar deaf: whether reads, writes and keepalives go unheard, as when the plugin hangs.
+    :ivar boot: seconds in which the devices are found after a start; what is asked before has gaps.
     :ivar clock_skew: seconds by which the GX's own clock is ahead of the world's.
     """
 
@@ -62,7 +63,7 @@ class Plugin(ABC):
         self.deaf = False
         self.clock_skew = 0.0
         self._logins = Logins(password, random)
-        self._boot = boot
+        self.boot = boot
         self._broker: Publisher | None = None
         self._alive_until = -math.inf
         self._unscanned: set[str] = set()
@@ -93,17 +94,17 @@ class Plugin(ABC):
     # life
 
     def start(self, broker: Publisher) -> None:
-        """Begin to serve; with a ``boot`` time the devices are found one after the other, some too late."""
+        """Begin to serve; with a ``boot`` time the devices are found one after the other."""
         self._broker = broker
         broker.publish(self._n("keepalive"), b"1")
         devices = sorted({device_of(topic) for topic in self.topics()})
-        if self._boot <= 0.0:
+        if self.boot <= 0.0:
             for device in devices:
                 self._scan(device)
             return
         self._unscanned = set(devices)
         for device in devices:
-            self._call(self.random.uniform(0.2, 1.0) * self._boot, self._scan, device)
+            self._call(self.random.uniform(0.2, 1.0) * self.boot, self._scan, device)
 
     def stop(self) -> None:
         """Serve no more; clients are dropped."""
