@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,8 @@ from twisted.python import usage
 
 from . import __version__, logs
 from .catalog import load
-from .config import Config, ConfigError, GXConfig
+from .catalog.schema import schemas
+from .config import Config, ConfigError, GXConfig, read_password
 from .config.keys import option_flags, option_parameters
 from .core import Core, build
 from .demo import demo_gx
@@ -23,6 +25,7 @@ from .exits import Exits
 from .gx.backoff import Backoff
 from .gx.connect import gx_endpoint
 from .gx.endpoint import Credentials
+from .gx.errors import LinkError
 from .gx.pins import Pins
 from .metrics import registry
 from .primaries import Primaries
@@ -30,10 +33,11 @@ from .shadows.backend import ShadowBackend
 from .shadows.choice import choose
 from .shadows.local import LocalBackend
 from .state import StateError, StateFolder
-from .web.access import Access
+from .web.access import Access, guarded_site, load_token
 from .web.dataplane import DataPlane
 from .web.live import Live
-from .web.site import Pages, WebService
+from .web.server import WebService
+from .web.site import Pages
 from .worker import ThreadWorker
 
 log = Logger()
@@ -118,12 +122,24 @@ def connector(reactor: Any, config: Config) -> Callable[[GXConfig], tuple[IStrea
 
 def login(gx: GXConfig) -> Callable[[], Credentials]:
     """Asked at each attempt, so that a password file is read again."""
-    raise NotImplementedError
+
+    def ask() -> Credentials:
+        password = gx.password
+        if gx.password_file is not None:
+            try:
+                password = read_password(gx.password_file)
+            except ValueError as error:
+                raise LinkError(f"gx.password_file: {error}") from None
+        return Credentials(gx.username or "", password.reveal() if password is not None else None)
+
+    return ask
 
 
-def web(reactor: Any, config: Config, core: Core, fatal: Callable[[str], None]) -> MultiService:
-    """The local web server."""
+def web(reactor: Any, config: Config, core: Core, fatal: Callable[[str], None]) -> WebService:
+    """The local web server: in the demo open, else what changes something needs the token."""
     live = Live(reactor, core.pieces)
-    access = Access(config.state_dir / "token", open=config.demo)
-    pages = Pages(core.health, registry(core.health, core.bad_input), live, {})
-    return WebService(reactor, config.http, pages, DataPlane(core.sync.backend, access), live, fatal)
+    access = Access(None if config.demo else load_token(config.state_dir / "token"), socket.gethostname())
+    pages = Pages(core.health, registry(core.health, core.bad_input), live, schemas(core.catalog))
+    plane = DataPlane(core.sync.backend, reactor)
+    site = guarded_site(plane.beside(pages.app.resource()), access)
+    return WebService(reactor, config.http, site, live, fatal)

@@ -10,7 +10,7 @@ import orjson
 from twisted.application.internet import ClientService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -21,6 +21,7 @@ from zope.interface import implementer
 from victron_twin.twin.twin import Twin
 
 from .backoff import Backoff
+from .errors import LoginRefused
 from .picture import Effects, new_picture
 from .session import Session
 
@@ -365,12 +366,20 @@ class GXService(MultiService):
 
 @implementer(IStreamClientEndpoint)
 class _Counted:
-    """An endpoint that counts the attempts on it."""
+    """An endpoint that counts the attempts on it, and knows whether the last login was refused."""
 
     def __init__(self, endpoint: IStreamClientEndpoint, status: LinkStatus) -> None:
         self._endpoint = endpoint
         self._status = status
 
-    def connect(self, factory: Any) -> Any:
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         self._status.attempts += 1
-        return self._endpoint.connect(factory)
+        return self._endpoint.connect(protocolFactory).addCallbacks(self._accepted, self._failed)
+
+    def _accepted(self, listener: Any) -> Any:
+        self._status.refused = False
+        return listener
+
+    def _failed(self, failure: Failure) -> Failure:
+        self._status.refused = failure.check(LoginRefused) is not None
+        return failure

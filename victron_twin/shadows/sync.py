@@ -152,7 +152,7 @@ class ShadowSync(Service):
                 shadow = self._shadows.get((thing, name))
                 if shadow is not None and shadow.known and not shadow.busy and not shadow.stale:
                     wanted = shadow.ledger.wanted(sheet)
-                    if shadow.ledger.due(sheet, wanted, tuple(Cadence)):
+                    if any(shadow.ledger.due(sheet, wanted, cadence) for cadence in Cadence):
                         pending.append((shadow, sheet))
         return pending
 
@@ -175,7 +175,7 @@ class ShadowSync(Service):
     def _consider(self, shadow: Shadow, sheet: Sheet, cadence: Cadence, now: float) -> None:
         wanted = shadow.ledger.wanted(sheet)
         urgent = False
-        if shadow.ledger.due(sheet, wanted, (cadence,)):
+        if shadow.ledger.due(sheet, wanted, cadence):
             urgent = cadence is Cadence.CRITICAL
             shadow.due = True
             if shadow.due_since is None:

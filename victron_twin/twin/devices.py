@@ -22,7 +22,7 @@ Report = Callable[[Trouble, str, object], None]
 class Slot:
     """One D-Bus path of one device. ``raw`` is the last payload, ``value`` what it said (None: nothing)."""
 
-    __slots__ = ("at", "device", "feeds", "maximum", "minimum", "path", "raw", "value")
+    __slots__ = ("at", "device", "feeds", "maximum", "minimum", "naming", "path", "raw", "value")
 
     def __init__(self, device: Device, path: str) -> None:
         self.device = device
@@ -33,6 +33,7 @@ class Slot:
         self.maximum: float | None = None
         self.at = 0.0
         self.feeds: tuple[Live, ...] = ()
+        self.naming = False  #: tells which device is the primary of a service
 
     def __str__(self) -> str:
         return f"{self.device}{self.path}"
@@ -114,25 +115,12 @@ class Device:
     def __str__(self) -> str:
         return f"{self.service}/{self.instance}"
 
-    def turn(self, connected: bool, now: float) -> bool:
-        """Mark as there or gone; true where that is news."""
-        if self.connected is connected:
-            return False
-        self.connected, self.since = connected, now
-        return True
-
     def slot(self, path: str) -> Slot:
         """The slot of a path, made where it is new."""
         slot = self.slots.get(path)
         if slot is None:
             slot = self.slots[path] = Slot(self, path)
         return slot
-
-    def shown(self) -> dict[Path, Value]:
-        """Every leaf that is shown of this device, by the path of its field."""
-        leaves = dict(self.restored)
-        leaves.update((path, live.shown) for path, live in self.fields.items() if live.shown is not None)
-        return leaves
 
 
 def number(instance: str) -> int | str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,9 @@ class Ledger:
     desired_size: int = 0
     limit: int = REPORTED_LIMIT
     left_out: set[Path] = field(default_factory=set)
+    _count: int = 0  #: of changes to what is acknowledged
+    _fits: tuple[int | None, int] = (None, 0)  #: revision of the last sheet that fits whole, and its room
+    _not_due: dict[Cadence, tuple[int | None, int]] = field(default_factory=dict)
 
     def load(self, document: Mapping[str, Any]) -> None:
         """Take what the backend holds as the last acknowledged."""
@@ -53,12 +56,14 @@ class Ledger:
         self.acknowledged = flatten(state.get("reported") or {})
         self.desired_size = size(flatten(state.get("desired") or {}))
         self.version = document.get("version", 0)
+        self._count += 1
 
     def accept(self, patch: Patch, version: int) -> bool:
         """The backend took a patch. False where somebody else has written in between: load again."""
-        for path in patch.set:
+        for path in patch.set.keys() - self.acknowledged.keys():
             for there in [p for p in self.acknowledged if _overlap(p, path)]:
                 del self.acknowledged[there]
+        self._count += 1
         self.acknowledged.update(patch.set)
         for removed in patch.remove:
             for there in [p for p in self.acknowledged if p[: len(removed)] == removed]:
@@ -71,8 +76,12 @@ class Ledger:
         """The leaves to be held: those of the sheet that fit, the ones of low priority out first."""
         room = min(self.limit, TOGETHER_LIMIT - self.desired_size)
         values = sheet.values
-        if not self.left_out and size(values) <= room:
-            return values
+        if not self.left_out:
+            if sheet.revision is not None and self._fits == (sheet.revision, room):
+                return values
+            if size(values) <= room:
+                self._fits = (sheet.revision, room)
+                return values
         self.left_out &= values.keys()
         kept = {path: value for path, value in values.items() if path not in self.left_out}
         by_priority = sorted(values, key=lambda path: (_priority(sheet, path), path))
@@ -93,14 +102,19 @@ class Ledger:
                 self.left_out.discard(path)
         return kept
 
-    def due(self, sheet: Sheet, wanted: Flat, cadences: Collection[Cadence]) -> bool:
-        """Whether a leaf of one of these cadences has changed by its deadband and more."""
+    def due(self, sheet: Sheet, wanted: Flat, cadence: Cadence) -> bool:
+        """Whether a leaf of this cadence has changed by its deadband and more."""
+        if sheet.revision is not None and self._not_due.get(cadence) == (sheet.revision, self._count):
+            return False
         for path, value in wanted.items():
             row = sheet.fields.get(path)
-            cadence = row.cadence if row is not None else OWN.get(path[-1], Cadence.NORMAL)
-            if cadence in cadences and self._moved(path, value, row.deadband if row is not None else 0.0):
+            own = row.cadence if row is not None else OWN.get(path[-1], Cadence.NORMAL)
+            if own is cadence and self._moved(path, value, row.deadband if row is not None else 0.0):
                 return True
-        return Cadence.NORMAL in cadences and any(True for _ in self._gone(wanted))
+        if cadence is Cadence.NORMAL and any(True for _ in self._gone(wanted)):
+            return True
+        self._not_due[cadence] = (sheet.revision, self._count)
+        return False
 
     def patch(self, wanted: Flat) -> Patch | None:
         """All that differs, below the deadband too: first what is to be set, removals in a patch of their own.

@@ -17,11 +17,15 @@ ACTIVE_BATTERY = "/ActiveBatteryService"
 VEBUS = "/VebusService"
 GPS = "/GpsService"
 MAPPING = "/ServiceMapping/"
+_PREFIX = "com.victronenergy."
 
 #: Paths of system/0 that tell the primaries; ``/ServiceMapping/*`` beside them.
 NAMING = frozenset({ACTIVE_BATTERY, VEBUS, GPS})
 
-_PREFIX = "com.victronenergy."
+
+def is_naming(path: str) -> bool:
+    """Whether a path of system/0 is one of those that tell the primaries."""
+    return path in NAMING or path.startswith(MAPPING)
 
 
 def named(service: str, system: Mapping[str, Any]) -> Key | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from itertools import chain
@@ -38,10 +38,14 @@ OWN: Mapping[str, Cadence | None] = {
 
 @dataclass(slots=True)
 class Sheet:
-    """One shadow's reported section: its leaves, and the catalogue's row of each that is not the twin's own."""
+    """One shadow's reported section: its leaves, and the catalogue's row of each that is not the twin's own.
+
+    ``revision`` counts the changes of more than ``lastUpdate``; None: not counted, every sheet may differ.
+    """
 
     values: Flat = field(default_factory=dict)
     fields: dict[Path, Field] = field(default_factory=dict)
+    revision: int | None = None
 
 
 def _quiet(trouble: Trouble, where: str, value: object) -> None:
@@ -83,6 +87,11 @@ class Twin:
         self._portal: str | None = None
         self._slots: dict[bytes, Slot | None] = {}
         self._restored: set[str] = set()
+        self._required = {name: [tuple(n.split(".")) for n in catalog.required(name)] for name in catalog.shadows}
+        self._sheets: dict[str, Sheet] = {}
+        self._revision = 0
+        self._stale: set[str] = set()
+        self._undecided = False
         self._dirty: set[Live] = set()
         self._held: set[Live] = set()
         self._timed: set[Live] = set()
@@ -112,7 +121,7 @@ class Twin:
         device = slot.device
         if not payload:
             slot.empty()
-            device.turn(False, now)
+            self._turn(device, False, now)
             return
         slot.at = device.heard = now
         if not device.connected:
@@ -120,9 +129,11 @@ class Twin:
         if payload == slot.raw:
             return
         slot.raw = payload
-        if slot.feeds or device.service == "system":
+        if slot.feeds or slot.naming:
             self._read(slot)
             self._dirty.update(slot.feeds)
+            if slot.naming:
+                self._undecided = True
 
     def _read(self, slot: Slot) -> None:
         try:
@@ -146,6 +157,7 @@ class Twin:
             self._report(Trouble.TOPIC, topic[:80].decode("utf-8", "replace"), None)
         elif parsed.portal == self.portal and self.catalog.uses(parsed.service):
             slot = self.device(parsed.service, parsed.instance).slot(parsed.path)
+            slot.naming = parsed.service == "system" and primary.is_naming(parsed.path)
             if self._select(parsed.service, parsed.instance, parsed.path):
                 self._feed(slot)
         self._slots[topic] = slot
@@ -188,15 +200,30 @@ class Twin:
         return device
 
     def _back(self, device: Device, now: float) -> None:
-        device.turn(True, now)
+        self._turn(device, True, now)
         self._dirty.update(device.fields.values())
+
+    def _turn(self, device: Device, connected: bool, now: float) -> bool:
+        """Mark a device as there or gone; true where that is news."""
+        if device.connected is connected:
+            return False
+        device.connected, device.since = connected, now
+        self._touch(device.service)
+        self._undecided = True
+        return True
+
+    def _touch(self, service: str) -> None:
+        """What a device of this service shows has changed."""
+        kind = self.catalog.shadow_of(service)
+        if kind is not None:
+            self._stale.add(kind.name)
 
     # what the link knows
 
     def silent(self, now: float) -> None:
         """Neither heartbeat nor value: nothing is live."""
         for device in self.devices.values():
-            device.turn(False, now)
+            self._turn(device, False, now)
 
     def seen(self, since: float) -> tuple[int, bool]:
         """How many paths were heard since then, and whether they make a plausible picture of a GX."""
@@ -206,25 +233,32 @@ class Twin:
 
     def settle(self) -> None:
         """The first full publish is complete: documents may be written with what there is."""
-        self.complete = True
+        if not self.complete:
+            self.complete = self._undecided = True
+            self._stale.update(self.catalog.shadows)
 
     def prune(self, since: float, now: float) -> None:
         """Full publishes that can be trusted began then: what was not heard since is not on the bus."""
         for device in self.devices.values():
             if device.heard < since:
-                device.turn(False, now)
+                self._turn(device, False, now)
             if not device.connected:
                 continue
-            device.restored.clear()
+            if device.restored:
+                device.restored.clear()
+                self._touch(device.service)
             for slot in device.slots.values():
                 if slot.at < since and slot.raw:
                     slot.empty()
                     self._dirty.update(slot.feeds)
+                    self._undecided = True
 
     def restore(self, shadow: str, reported: Mapping[str, Any]) -> None:
         """Take up what an earlier run has shown, as gone until it is heard of again."""
         kind = self.catalog.shadows[shadow]
         self._restored.add(shadow)
+        self._stale.add(shadow)
+        self._undecided = True
         top = {k: v for k, v in reported.items() if k not in ("devices", "commands", *OWN)}
         if kind.layout is Layout.PRIMARY and (top or "connected" in reported):
             service = kind.services[0]
@@ -261,18 +295,35 @@ class Twin:
         self._mirror(now)
         self._look(now)
         self._choose(now)
-        sheets: dict[str, Sheet] = {}
+        for name in self._stale:
+            if self.complete or name in self._restored:
+                self._make(self.catalog.shadows[name])
+        self._stale.clear()
+        for name, sheet in self._sheets.items():
+            services = self.catalog.shadows[name].services
+            heard = max((d.heard for d in self.devices.values() if d.service in services), default=0.0)
+            if heard:
+                sheet.values[("lastUpdate",)] = iso(heard)
+        return dict(self._sheets)
+
+    def _make(self, kind: ShadowKind) -> None:
+        """One shadow's sheet anew; none where the site has no device for it."""
+        self._sheets.pop(kind.name, None)
+        self._revision += 1
+        sheet = Sheet(revision=self._revision)
         for key, device in self.devices.items():
-            kind = self.catalog.shadow_of(device.service)
-            if kind is None or not device.since or not (self.complete or kind.name in self._restored):
+            if device.service not in kind.services or not device.since:
                 continue
             place = self._place(kind, device)
             if place is None or not (device.fields or device.restored or key in self._configured.values()):
                 continue
-            self._fill(sheets.setdefault(kind.name, Sheet()), key, device, place)
-        for name, sheet in sheets.items():
-            self._finish(self.catalog.shadows[name], sheet)
-        return sheets
+            self._fill(sheet, key, device, place)
+        if not sheet.values:
+            return
+        if kind.layout is Layout.PRIMARY:
+            missing = [path for path in self._required[kind.name] if path not in sheet.values]
+            sheet.values[("missing",)] = " ".join(map(dotted, missing))
+        self._sheets[kind.name] = sheet
 
     def _mirror(self, now: float) -> None:
         """The system's view of the battery is there while the system is, once it has shown anything."""
@@ -281,19 +332,20 @@ class Twin:
             return
         if view.since or any(slot.value is not None for live in view.fields.values() for slot in live.slots):
             view.heard = system.heard
-            if view.turn(system.connected, now):
+            if self._turn(view, system.connected, now):
                 self._dirty.update(view.fields.values())
 
     def _look(self, now: float) -> None:
         for live in self._dirty:
             if live.device.connected:
-                live.look(now, self.catalog, self._report)
+                if live.look(now, self.catalog, self._report):
+                    self._touch(live.device.service)
                 if live.invalid_since is not None:
                     self._held.add(live)
         self._dirty.clear()
         for live in chain(self._timed, tuple(self._held)):
-            if live.device.connected:
-                live.look(now, self.catalog, _quiet)
+            if live.device.connected and live.look(now, self.catalog, _quiet):
+                self._touch(live.device.service)
         self._held = {live for live in self._held if live.invalid_since is not None and live.shown is not None}
 
     def _place(self, kind: ShadowKind, device: Device) -> Path | None:
@@ -323,22 +375,11 @@ class Twin:
                 sheet.values[place + path] = live.shown
                 sheet.fields[place + path] = live.field
 
-    def _finish(self, kind: ShadowKind, sheet: Sheet) -> None:
-        heard = [d.heard for d in self.devices.values() if d.service in kind.services and d.heard]
-        if heard:
-            sheet.values[("lastUpdate",)] = iso(max(heard))
-        if kind.layout is Layout.PRIMARY:
-            sheet.values[("missing",)] = " ".join(self.missing(kind.name, sheet.values))
-
-    def missing(self, shadow: str, leaves: Iterable[Path]) -> list[str]:
-        """The required fields of a shadow that are not among these leaves."""
-        there = {dotted(path) for path in leaves}
-        return [name for name in self.catalog.required(shadow) if name not in there]
-
     def _choose(self, now: float) -> None:
         """Find the primaries anew: once the picture is complete, and when the GX names another for long enough."""
-        if not self.complete:
+        if not (self.complete and self._undecided):
             return
+        self._undecided = False
         system = self.devices.get(("system", "0"))
         values = {path: slot.value for path, slot in system.slots.items() if slot.raw} if system else {}
         for kind in self.catalog.shadows.values():
@@ -359,12 +400,14 @@ class Twin:
                 if named != new:
                     self._named_since[service] = new, now
                 if named != new or now - since < SETTLE:
+                    self._undecided = True
                     continue
             self._named_since.pop(service, None)
             self.primaries[service] = self._remembered[service] = new
             if new != SYSTEM_BATTERY:
                 device = self.device(*new)
                 device.since = device.since or now
+            self._stale.add(kind.name)
             self._changed(service, old, new)
 
 

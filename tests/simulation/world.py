@@ -1,0 +1,165 @@
+"""The whole tree of services on a simulated clock, joined in memory to a simulated GX and a real store.
+
+A process is killed by forgetting it: its clock stops, its connections break, its files stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import paho.mqtt.client as paho
+from twisted.internet.base import DelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from tests.simulation.backends import FaultyBackend
+from victron_twin.catalog import Catalog, load
+from victron_twin.config import Config, GXConfig
+from victron_twin.core import Core, build
+from victron_twin.gx.backoff import Backoff
+from victron_twin.gx.endpoint import Credentials, SessionEndpoint
+from victron_twin.primaries import Primaries
+from victron_twin.shadows.local import LocalBackend
+from victron_twin.simulator.broker import Broker
+from victron_twin.simulator.gx import GX
+from victron_twin.simulator.memory import BrokerEndpoint
+from victron_twin.simulator.site import Site
+from victron_twin.worker import InlineWorker
+
+START = 1_718_877_600.0  # a June morning
+PASSWORD = "secret"
+THING = "victron-twin"
+
+CATALOG: Catalog = load()
+
+
+@implementer(IReactorTime)
+class ProcessClock:
+    """The world's time as one process sees it: when that is killed, none of its calls comes any more."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._calls: set[DelayedCall] = set()
+        self._dead = False
+
+    def seconds(self) -> float:
+        return self._clock.seconds()
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kwargs: Any) -> IDelayedCall:
+        def run() -> None:
+            self._calls.discard(call)
+            if not self._dead:
+                callable(*args, **kwargs)
+
+        call = self._clock.callLater(delay, run)
+        self._calls.add(call)
+        return call
+
+    def getDelayedCalls(self) -> list[IDelayedCall]:
+        return [call for call in self._calls if call.active()]
+
+    def kill(self) -> None:
+        self._dead = True
+
+
+class Process:
+    """One run of the service in a state folder."""
+
+    def __init__(self, world: World, **options: str) -> None:
+        self.clock = ProcessClock(world.clock)
+        self.store = LocalBackend(world.folder / "shadows.sqlite", self.clock, InlineWorker())
+        self.backend = FaultyBackend(self.clock, self.store)
+        self.network = BrokerEndpoint(self.clock, world.broker)
+        self.fatal: list[str] = []
+        config = Config.load({}, {"VICTRON_TWIN_STATE_DIR": str(world.folder), **options})
+        self.core: Core = build(
+            self.clock,
+            config,
+            CATALOG,
+            lambda gx: self._connect(world, gx),
+            self.backend,
+            Primaries(world.folder / "primaries.json"),
+            self.fatal.append,
+        )
+        self.core.root.startService()
+
+    def _connect(self, world: World, gx: GXConfig) -> tuple[IStreamClientEndpoint, Backoff]:
+        backoff = Backoff(Random(world.random.random()))
+        session = SessionEndpoint(
+            self.clock,
+            self.network,
+            lambda: Credentials("", world.password),
+            client_id="twin",
+            timeout=gx.connect_timeout,
+        )
+        return backoff.watch(session), backoff
+
+    def kill(self) -> None:
+        """As kill -9 does: nothing is said, nothing is written."""
+        self.clock.kill()
+        for transport in self.network.transports:
+            transport.cut()
+        self.store._file.close()  # the kernel does
+
+
+class World:
+    """A GX, a folder, and the process that is running."""
+
+    def __init__(self, folder: Path, seed: int, period: float = 10.0, firmware: str = "v3.70", **options: str) -> None:
+        self.clock = Clock()
+        self.clock.advance(START)
+        self.random = Random(seed)
+        self.folder = folder
+        self.password: str | None = PASSWORD
+        self.options = options
+        self.site = Site.van(Random(seed), time=START, firmware=firmware)
+        self.gx = GX(self.clock, self.site, Random(seed + 1), password=PASSWORD, period=period)
+        self.broker = Broker(self.clock, self.gx)
+        self.gx.start(self.broker)
+        self.process = Process(self, **options)
+
+    def run(self, seconds: float) -> None:
+        """Let time pass, from one thing that happens to the next."""
+        end = self.clock.seconds() + seconds
+        while True:
+            calls = self.clock.getDelayedCalls()
+            coming = min((call.getTime() for call in calls), default=end)
+            if coming > end:
+                break
+            self.clock.advance(max(0.0, coming - self.clock.seconds()))
+        self.clock.advance(max(0.0, end - self.clock.seconds()))
+
+    def restart(self) -> None:
+        """Kill the process, and start it again from its folder."""
+        self.process.kill()
+        self.process = Process(self, **self.options)
+
+    def stop(self) -> None:
+        stopped = self.process.core.root.stopService()
+        self.run(10)
+        assert stopped.called
+        self.gx.stop()
+
+    def shadow(self, name: str) -> dict[str, Any]:
+        """The document that the store holds; an empty one where there is none."""
+        found: list[Any] = []
+        self.process.store.get(THING, name).addBoth(found.append)
+        return found[0] if isinstance(found[0], dict) else {}
+
+    def reported(self, name: str) -> dict[str, Any]:
+        return dict(self.shadow(name).get("state", {}).get("reported", {}))
+
+
+def simulate_paho(clock: IReactorTime) -> Callable[[], None]:
+    """paho reads its time from a module global; what is returned puts it back."""
+    real = paho.time_func  # type: ignore[attr-defined]
+    paho.time_func = clock.seconds  # type: ignore[attr-defined]
+
+    def restore() -> None:
+        paho.time_func = real  # type: ignore[attr-defined]
+
+    return restore
