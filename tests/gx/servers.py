@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet import protocol, reactor
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint
-from twisted.internet.interfaces import IStreamServerEndpoint, ITCPTransport
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -23,15 +23,16 @@ class Peer(protocol.Protocol):
     """One connection: answers the first bytes, keeps the others."""
 
     server: Server
-    transport: ITCPTransport
+    transport: Any  # TCP or TLS
 
     def connectionMade(self) -> None:
         self.server.peers.append(self)
-        self.received = b""
+        self.received = bytearray()
         self.lost = False
 
     def dataReceived(self, data: bytes) -> None:
-        first, self.received = not self.received, self.received + data
+        first = not self.received
+        self.received += data
         if first and self.server.answer is not None:
             deferLater(reactor, self.server.delay, self.write, self.server.answer)
 

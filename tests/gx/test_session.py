@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import paho.mqtt.client
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
@@ -466,3 +469,43 @@ class TestEnd:
         link.turn()
         assert link.listeners.built[0].lost == []
         assert clock.getDelayedCalls() == []
+
+
+def frames() -> st.SearchStrategy[bytes]:
+    """What a broker may send, and what it may not."""
+    topics, payloads, mids = st.binary(max_size=5), st.binary(max_size=150), st.binary(min_size=2, max_size=2)
+    return st.one_of(
+        st.builds(message, topics, payloads, st.sampled_from([0x30, 0x31])),
+        st.builds(message, topics, payloads, st.sampled_from([0x32, 0x33, 0x34, 0x3A]), mids),
+        st.builds(lambda mid: b"\x62\x02" + mid, mids),
+        st.builds(lambda mid, code: b"\x90\x03" + mid + bytes([code]), mids, st.integers(0, 255)),
+        st.just(PINGRESP),
+        st.builds(lambda first, body: bytes([first, len(body)]) + body, st.integers(0, 255), st.binary(max_size=9)),
+    )
+
+
+@given(st.lists(frames(), max_size=15), st.lists(st.integers(0, 5000), max_size=15))
+def test_any_fragmentation_gives_the_same_messages_answers_and_end(stream: list[bytes], cuts: list[int]) -> None:
+    data = ACCEPTED + b"".join(stream)
+
+    def read(pieces: list[bytes]) -> Any:
+        link = Link(Clock())
+        wire = link.dial()
+        for piece in pieces:
+            if piece and not wire.disconnecting:
+                link.receive(piece)
+        (recorder,) = link.listeners.built
+        aborted, written = wire.aborted, wire.take()
+        assert not wire.disconnecting or aborted
+        if not aborted:
+            wire.end(ConnectionLost())
+        link.turn()
+        assert link.clock.getDelayedCalls() == []
+        reasons = [(type(reason.value), str(reason.value)) for reason in recorder.lost]
+        return recorder.messages, written, reasons
+
+    places = [0, *sorted(place % (len(data) + 1) for place in cuts), len(data)]
+    whole = read([data])
+    assert whole[2][0][0] in (ProtocolError, ConnectionLost)
+    assert read([data[a:b] for a, b in pairwise(places)]) == whole
+    assert read([bytes([byte]) for byte in data]) == whole
