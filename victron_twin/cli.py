@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.python import usage
 
@@ -31,7 +31,7 @@ def _options(module: str) -> Callable[[], usage.Options]:
 class Options(usage.Options):
     synopsis = "Usage: victron-twin COMMAND [options]"
     longdesc = "The service itself is run by: twistd -n victron-twin [options]"
-    subCommands = [[name, None, _options(module), text] for name, (module, text) in COMMANDS.items()]
+    subCommands: ClassVar = [[name, None, _options(module), text] for name, (module, text) in COMMANDS.items()]
 
     def opt_version(self) -> None:
         """Print the version and exit."""
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     except usage.UsageError as error:
         print(f"victron-twin: {error}\nTry victron-twin --help.", file=sys.stderr)
         return 2
-    module: Any = import_module(f"victron_twin.{COMMANDS[options.subCommand][0]}")
+    module: Any = import_module(f"victron_twin.{COMMANDS[options.subCommand or ''][0]}")
     status: int = module.main(options.subOptions)
     return status
 

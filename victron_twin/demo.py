@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.python import usage
 
@@ -34,7 +34,7 @@ COLUMNS = (
 
 class Options(usage.Options):
     synopsis = "[options]"
-    optParameters = [
+    optParameters: ClassVar = [
         ["state-dir", None, ".demo", "The folder of the demo's state."],
         ["port", None, PORT, "The port of the page; where it is taken, the next free one.", int],
     ]

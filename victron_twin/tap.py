@@ -7,12 +7,13 @@ import random
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
+from twisted.python.components import Componentized
 
 from . import __version__, logs
 from .catalog import load
@@ -20,7 +21,6 @@ from .catalog.schema import schemas
 from .config import Config, ConfigError, GXConfig, read_password
 from .config.keys import option_flags, option_parameters
 from .core import Core, build
-from .demo import demo_gx
 from .exits import Exits
 from .gx.backoff import Backoff
 from .gx.connect import gx_endpoint
@@ -32,6 +32,7 @@ from .primaries import Primaries
 from .shadows.backend import ShadowBackend
 from .shadows.choice import choose
 from .shadows.local import LocalBackend
+from .simulator.child import demo_gx
 from .state import StateError, StateFolder
 from .web.access import Access, guarded_site, load_token
 from .web.dataplane import DataPlane
@@ -48,8 +49,8 @@ class Options(usage.Options):
 
     synopsis = "[options]"
     longdesc = "A digital twin of a Victron Energy site in AWS IoT device shadows."
-    optParameters = option_parameters()
-    optFlags = option_flags()
+    optParameters: ClassVar = option_parameters()
+    optFlags: ClassVar = option_flags()
     config: Config
 
     def opt_version(self) -> None:
@@ -62,13 +63,26 @@ class Options(usage.Options):
             self.config = Config.load(self, os.environ)
         except ConfigError as error:
             raise SystemExit(f"victron-twin: {error}") from None
-        self._log()
 
-    def _log(self) -> None:
-        """Our log instead of twistd's, unless a logger or a file was asked for."""
+    def observer(self) -> ILogObserver | None:
+        """Our log in place of twistd's; None where twistd was given a logger or a file."""
         twistd = self.parent
-        if twistd is not None and not twistd.get("logger") and not twistd.get("logfile"):
-            twistd["logger"] = lambda: logs.observer(sys.stdout, self.config.log_format, self.config.log_level)
+        if twistd is not None and (twistd.get("logger") or twistd.get("logfile")):
+            return None
+        return logs.observer(sys.stdout, self.config.log_format, self.config.log_level)
+
+
+class Root(MultiService):
+    """The top of the tree: brings its log to the application."""
+
+    def __init__(self, observer: ILogObserver | None) -> None:
+        super().__init__()
+        self._observer = observer
+
+    def setServiceParent(self, parent: Any) -> None:
+        super().setServiceParent(parent)
+        if self._observer is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._observer)
 
 
 def makeService(options: Options) -> IService:
@@ -76,9 +90,11 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     try:
-        return assemble(reactor, options.config)
+        root = Root(options.observer())
+        assemble(reactor, options.config).setServiceParent(root)
     except (StateError, ConfigError) as error:
         raise SystemExit(f"victron-twin: {error}") from None
+    return root
 
 
 def assemble(reactor: Any, config: Config) -> MultiService:
@@ -90,7 +106,9 @@ def assemble(reactor: Any, config: Config) -> MultiService:
     if config.demo:
         simulated, config = demo_gx(reactor, config)
         simulated.setServiceParent(root)
-    choice = choose(config.backend, os.environ, config.iotcore.endpoint)
+    name, reason = choose(config.backend, os.environ, config.iotcore.endpoint)
+    if name != "local":
+        raise ConfigError(f"backend: {name} ({reason}) is not in this version yet: set backend = local")
     backend: ShadowBackend = LocalBackend(state.path / "shadows.sqlite", reactor, ThreadWorker(reactor, "shadow store"))
     core = build(
         reactor,
@@ -105,7 +123,7 @@ def assemble(reactor: Any, config: Config) -> MultiService:
     web(reactor, config, core, exits.fatal).setServiceParent(root)
     for warning in config.warnings:
         log.warn("{warning}", warning=warning)
-    log.info("Victron Twin {version}; shadows are kept by {choice}", version=__version__, choice=choice)
+    log.info("Victron Twin {version}: the backend is {name} ({reason})", version=__version__, name=name, reason=reason)
     return root
 
 

@@ -15,7 +15,6 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-
 from zope.interface import implementer
 
 from victron_twin.twin.twin import Twin

@@ -82,8 +82,7 @@ class SimulatedGX(Service):
     @property
     def pin(self) -> str:
         """The SHA-256 of the certificate (DER) in hex. Raises OSError before it was made."""
-        certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
-        return sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+        return certificate_pin(self.certificate)
 
     def stopService(self) -> Deferred[None]:
         """Drop the clients and listen no more."""
@@ -129,6 +128,12 @@ class SimulatedGX(Service):
         ports, self._ports = self._ports, []
         closing = gatherResults([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         return closing.addCallback(lambda _: None)
+
+
+def certificate_pin(certificate: Path) -> str:
+    """The SHA-256 of a certificate in PEM, of its DER form, in hex. Raises OSError."""
+    loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
+    return sha256(loaded.public_bytes(Encoding.DER)).hexdigest()
 
 
 def simulated_van(
