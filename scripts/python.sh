@@ -13,18 +13,20 @@ sudo="sudo "
 old=
 bare=
 
-# Exit status 0 for a Python that will do; else what is wrong with it is kept for the message.
+# Exit status 0 for a Python that will do, with its own path in $python: what lies on PATH may be only pyenv's shim.
+# Of others it is kept for the message what is wrong with them.
 probe() {
     [ -x "$1" ] || return 1
-    found=$("$1" -c '
+    said=$("$1" -c '
 import sys
-print("%d.%d" % sys.version_info[:2])
+print("%d.%d %s" % (sys.version_info[0], sys.version_info[1], sys.executable))
 sys.stdout.flush()
 if sys.version_info < (3, 10):
     sys.exit(10)
 import ensurepip, venv
-' 2>/dev/null) && return 0
+' 2>/dev/null) && python=${said#* } && return 0
     status=$?
+    found=${said%% *}
     if [ "$status" = 10 ]; then
         old=$found
     elif [ -n "$found" ]; then
@@ -44,8 +46,8 @@ folders() {
 
 places=$(folders)
 
-# The folder that has a Python of this name.
-place() {
+# A Python of this name.
+find() {
     while read -r folder; do
         if [ -n "$folder" ] && probe "$folder/$1"; then
             return 0
@@ -59,15 +61,15 @@ EOF
 if [ "${1:-}" = path ]; then
     path=$PATH
     for version in $versions; do
-        place "python$version" && path="$folder:$path"
+        find "python$version" && path="${python%/*}:$path"
     done
     printf '%s\n' "$path"
     exit 0
 fi
 
 for version in $versions 3 ""; do
-    if place "python$version"; then
-        printf '%s\n' "$folder/python$version"
+    if find "python$version"; then
+        printf '%s\n' "$python"
         exit 0
     fi
 done

@@ -318,7 +318,10 @@ class TestErrors:
             ({"VICTRON_TWIN_MANHOLE": "tcp:4040"}, ["manhole_keys", "authorized_keys"]),
             ({"VICTRON_TWIN_COMMANDS": "some"}, ["commands.mode", "off, allow-list, all"]),
             ({"VICTRON_TWIN_LOG_LEVEL": "loud"}, ["log_level", "debug, info, warn"]),
+            ({"VICTRON_TWIN_STATE_DIR": "~no-such-user/x"}, ["state_dir", "there is no such user"]),
+            ({"VICTRON_TWIN_STATE_DIR": "a\0b"}, ["state_dir", "'a\\x00b'"]),
             ({"VICTRON_TWIN_DEMO": "perhaps"}, ["demo", "true or false"]),
+            ({"VICTRON_TWIN_CONFIG": "~no-such-user/x"}, ["config", "there is no such user"]),
             ({"VICTRON_TWIN_CONFIG": "/no/such.toml"}, ["config", "/no/such.toml", "No such file"]),
         ],
     )

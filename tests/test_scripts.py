@@ -12,9 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-GOOD = "echo 3.{minor}"
-OLD = "echo 3.9; exit 10"
-BARE = "echo 3.11; exit 1"
+GOOD = "echo 3.{minor} \"$0\""
+OLD = "echo 3.9 \"$0\"; exit 10"
+BARE = "echo 3.11 \"$0\"; exit 1"
 #: A name that pyenv puts on PATH for a version that is not switched on.
 SHIM = "echo 'pyenv: command not found' >&2; exit 127"
 
@@ -84,6 +84,11 @@ class TestFound:
         machine.program("python3.13", SHIM)
         found = machine.python(13, "home/.pyenv/versions/3.13.0/bin")
         assert machine.find().stdout.strip() == found
+
+    def test_a_shim_of_one_that_is_switched_on(self, machine: Machine) -> None:
+        machine.program("python3.13", "echo 3.13 /real/bin/python3.13")
+        assert machine.find().stdout.strip() == "/real/bin/python3.13"
+        assert machine.find("path").stdout.strip() == f"/real/bin:{machine.bin}"
 
     def test_a_path_with_each_of_them_first(self, machine: Machine) -> None:
         machine.program("python3.12", SHIM)

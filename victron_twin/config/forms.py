@@ -143,7 +143,13 @@ def host(value: Any, _base: Path) -> str:
 
 
 def path(value: Any, base: Path) -> Path:
-    return base / Path(text(value)).expanduser()
+    found = text(value)
+    if "\0" in found:
+        raise ValueError
+    try:
+        return base / Path(found).expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such user") from None
 
 
 def readable(value: Any, base: Path) -> Path:

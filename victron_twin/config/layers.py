@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .forms import Form
+from .forms import Form, path
 from .keys import CERTIFICATE_VALIDATION, CONFIG_ENV, CONFIG_OPTION, KEYS, PASSWORDS, SECURITY, TLS_ENABLED, Key
 
 if sys.version_info >= (3, 11):
@@ -114,18 +114,21 @@ def from_environment(environ: Mapping[str, str], base: Path, keys: Iterable[Key]
 
 def config_file(options: Mapping[str, Any], environ: Mapping[str, str], base: Path) -> Path | None:
     named = options.get(CONFIG_OPTION) or environ.get(CONFIG_ENV)
-    return base / Path(named).expanduser() if named else None
+    try:
+        return path(named, base) if named else None
+    except ValueError as error:
+        raise ConfigError(f"config: {shorten(named)} cannot be used: {error}; it must be a TOML file") from None
 
 
-def from_file(path: Path) -> Layer:
+def from_file(file: Path) -> Layer:
     """A TOML file; relative paths in it start from its folder."""
     try:
-        tree = tomllib.loads(path.read_bytes().decode())
+        tree = tomllib.loads(file.read_bytes().decode())
     except OSError as error:
-        raise ConfigError(f"config: {path} cannot be read ({error.strerror}); it must be a TOML file") from None
+        raise ConfigError(f"config: {file} cannot be read ({error.strerror}); it must be a TOML file") from None
     except ValueError as error:
-        raise ConfigError(f"config: {path} is not TOML: {error}") from None
-    return from_tree(tree, str(path), path.parent)
+        raise ConfigError(f"config: {file} is not TOML: {error}") from None
+    return from_tree(tree, str(file), file.parent)
 
 
 def from_component(tree: Mapping[str, Any], base: Path) -> Layer:
