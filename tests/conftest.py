@@ -35,4 +35,3 @@ def logged_errors() -> Iterator[ExpectErrors]:
 
     unexpected = [t for t in map(text, seen) if not any(e in t for e in expected)]
     assert not unexpected, "unexpected logged errors:\n" + "\n".join(unexpected)
-
