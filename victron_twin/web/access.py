@@ -18,6 +18,7 @@ import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from twisted.web import http
 from twisted.web.resource import IResource, Resource, getChildForRequest
 from twisted.web.server import Request, Site
 
@@ -95,9 +96,18 @@ class Guarded(Resource):
         return getChildForRequest(self._inner, request).render(request)  # type: ignore[no-any-return]  # untyped
 
 
+class _QuietSite(Site):
+    """Neither its start and stop nor each request is worth a line."""
+
+    noisy = False
+
+    def log(self, request: http.Request) -> None:
+        pass
+
+
 def guarded_site(inner: IResource, access: Access) -> Site:
     """What to listen with: the rules before every route, and no body without bound."""
-    return Site(Guarded(inner, access), requestFactory=BoundedRequest)
+    return _QuietSite(Guarded(inner, access), requestFactory=BoundedRequest)
 
 
 def load_token(path: Path) -> str:
