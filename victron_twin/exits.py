@@ -11,6 +11,9 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 
+#: By then all services have stopped, or are left behind; the supervisor was promised 5, in s.
+PATIENCE = 4.5
+
 
 class Exits(Service):
     """Ends the process where it cannot go on, and answers SIGTERM and SIGINT with exit status 0.
@@ -22,10 +25,13 @@ class Exits(Service):
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
+        self._stopping = False
+        self._status = 0
         self.message = ""
 
     def startService(self) -> None:
         super().startService()
+        # Twisted installs its own handlers as the last thing before it runs.
         IReactorCore(self._reactor).callWhenRunning(self._handle_signals)
 
     def _handle_signals(self) -> None:
@@ -37,11 +43,19 @@ class Exits(Service):
         if self.message:
             return
         self.message = message
+        self._status = status
         self._log.critical("{message}", message=message)
         # sys.exit in a callback is swallowed and reactor.stop gives 0: the status is set at the very end.
         atexit.register(os._exit, status)
+        # Not at once: the reactor may not run yet.
         self._reactor.callLater(0, self._stop)
 
     def _stop(self) -> None:
-        if self._reactor.running:
+        if not self._stopping:
+            self._stopping = True
+            self._reactor.callLater(PATIENCE, self._leave)
             self._reactor.stop()
+
+    def _leave(self) -> None:
+        self._log.warn("Not all has stopped within {seconds} s; it is left as it is.", seconds=PATIENCE)
+        os._exit(self._status)

@@ -1,4 +1,4 @@
-"""The simulated GX as a child process of the service, for the demo."""
+"""The simulated GX as a child process of the service, for the demo: the parent's side and the child's."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import os
 import secrets
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime, IReadDescriptor
+from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from twisted.runner.procmon import ProcessMonitor
+from zope.interface import implementer
 
 from victron_twin import files
 from victron_twin.config import Config
@@ -37,8 +44,7 @@ def demo_gx(reactor: Any, config: Config) -> tuple[Service, Config]:
     except (OSError, CertificateError) as error:
         raise StateError(f"{folder} cannot be used for the demo ({error}): remove it, it is made anew") from None
     port = _free_port()
-    monitor = ProcessMonitor(reactor)
-    monitor.killTime = 2
+    monitor = _Monitor(reactor)
     monitor.addProcess(
         "simulated GX",
         [
@@ -58,6 +64,41 @@ def demo_gx(reactor: Any, config: Config) -> tuple[Service, Config]:
         password_file=password,
     )
     return monitor, replace(config, gx=(gx,))
+
+
+class _Monitor(ProcessMonitor):
+    """Has stopped when its processes have ended, however they end."""
+
+    killTime = 2
+
+    async def _stop(self) -> None:
+        while self.protocols:
+            await deferLater(IReactorTime(self._reactor), 0.05)
+
+    def stopService(self) -> Deferred[None]:  # type: ignore[override]  # Twisted's own type leaves this out
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+
+@implementer(IReadDescriptor)
+class Lifeline:
+    """The child's standard input, a pipe that the kernel closes when the parent has ended, however that was."""
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self._ended = ended
+
+    def fileno(self) -> int:
+        return 0
+
+    def logPrefix(self) -> str:
+        return "lifeline"
+
+    def doRead(self) -> Failure | None:
+        # What the interface calls a Failure is in truth an exception, as in all of Twisted's own readers.
+        return None if os.read(self.fileno(), 1024) else cast("Failure", CONNECTION_DONE)
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._ended()
 
 
 def _free_port() -> int:
