@@ -14,6 +14,8 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from . import __version__
 from .catalog import Catalog
+from .commands.journal import Journal
+from .commands.service import CommandService
 from .config import Config, GXConfig
 from .gx.backoff import Backoff
 from .gx.service import GXService
@@ -23,6 +25,7 @@ from .shadows.backend import ShadowBackend
 from .shadows.sync import Cadences, ShadowSync
 from .source import SiteSource
 from .twin.flat import nest
+from .twin.policy import Policy
 from .twin.primary import Key
 from .twin.twin import Twin, iso
 
@@ -41,6 +44,7 @@ class Core:
     sync: ShadowSync
     health: Health
     bad_input: BadInput
+    commands: CommandService
 
     def pieces(self) -> dict[str, Any]:
         """What the page follows: the health, and each shadow as the twin says it."""
@@ -82,6 +86,7 @@ def build(
     connect: Connect,
     backend: ShadowBackend,
     primaries: Primaries,
+    journal: Journal,
     fatal: Callable[[str], None],
 ) -> Core:
     """All of it, not yet started. ``fatal`` ends the process with a message."""
@@ -94,6 +99,9 @@ def build(
     gxs: list[GXService] = []
     sources: dict[str, SiteSource] = {}
     health = Health(clock, __version__, gxs, sync)
+    policy = Policy(config.commands.mode, config.commands.allow, config.commands.deny)
+    commands = CommandService(clock, sync, journal, policy, fatal)
+    commands.setServiceParent(root)
     sync.setServiceParent(root)
 
     def add(one: GXConfig, thing: str, first: bool) -> None:
@@ -117,11 +125,13 @@ def build(
             max_retries=one.max_retries,
             fatal=fatal,
         )
-        source = SiteSource(twin, partial(facts, health, gx, thing))
+        source = SiteSource(twin, partial(facts, health, gx, thing), commands)
 
         def keep(named: str) -> None:
+            source.thing = named
             sources[named] = source
-            sync.add(named, source)
+            loaded = commands.add(named, gx)
+            loaded.addCallbacks(lambda _: sync.add(named, source), lambda failure: fatal(failure.getErrorMessage()))
 
         if first or one.thing_name:
             keep(thing)
@@ -136,7 +146,7 @@ def build(
             one.thing_name or (config.thing_name if number == 0 else f"{config.thing_name}-{one.host}"),
             number == 0,
         )
-    return Core(root, catalog, gxs, sources, sync, health, bad_input)
+    return Core(root, catalog, gxs, sources, sync, health, bad_input, commands)
 
 
 def facts(health: Health, gx: GXService, thing: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from victron_twin.commands.service import CommandService
 from victron_twin.twin.flat import Flat, Path
 from victron_twin.twin.summary import SHADOW, summary
 from victron_twin.twin.twin import Sheet, Twin
@@ -19,14 +20,16 @@ REPEATED: Mapping[str, tuple[str, Path]] = {
 
 
 class SiteSource:
-    """What :class:`~victron_twin.shadows.sync.ShadowSync` keeps for one thing.
+    """What :class:`~victron_twin.shadows.sync.ShadowSync` keeps for one thing (``thing``, once it is known).
 
     ``facts`` tells the rest of victron-twin, by its fields' names.
     """
 
-    def __init__(self, twin: Twin, facts: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, twin: Twin, facts: Callable[[], Mapping[str, Any]], commands: CommandService) -> None:
         self.twin = twin
+        self.thing = ""
         self._facts = facts
+        self._commands = commands
 
     def sheets(self, now: float) -> Mapping[str, Sheet]:
         sheets = self.twin.sheets(now)
@@ -36,8 +39,9 @@ class SiteSource:
             for name, (shadow, path) in REPEATED.items()
         }
         sheets[SHADOW] = summary(self.twin.catalog, {**repeated, **self._facts()})
-        return sheets
+        return self._commands.over(self.thing, sheets)
 
     def restore(self, shadow: str, reported: Mapping[str, Any]) -> None:
         if shadow != SHADOW:
             self.twin.restore(shadow, reported)
+        self._commands.restore(self.thing, shadow, reported, self.twin)

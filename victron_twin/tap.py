@@ -18,14 +18,13 @@ from twisted.python.components import Componentized
 from . import __version__, logs
 from .catalog import load
 from .catalog.schema import schemas
-from .config import Config, ConfigError, GXConfig, read_password
+from .commands.journal import Journal
+from .config import Config, ConfigError, GXConfig
 from .config.keys import option_flags, option_parameters
 from .core import Core, build
 from .exits import Exits
 from .gx.backoff import Backoff
 from .gx.connect import gx_endpoint
-from .gx.endpoint import Credentials
-from .gx.errors import LinkError
 from .gx.pins import Pins
 from .metrics import registry
 from .primaries import Primaries
@@ -106,6 +105,7 @@ def assemble(reactor: Any, config: Config) -> MultiService:
     if config.demo:
         simulated, config = demo_gx(reactor, config)
         simulated.setServiceParent(root)
+    journal = state.path / "demo" if config.demo else state.path
     name, reason = choose(config.backend, os.environ, config.iotcore.endpoint)
     if name != "local":
         raise ConfigError(f"backend: {name} ({reason}) is not in this version yet: set backend = local")
@@ -117,6 +117,7 @@ def assemble(reactor: Any, config: Config) -> MultiService:
         connector(reactor, config),
         backend,
         Primaries(state.path / "primaries.json"),
+        Journal(journal / "commands.sqlite", ThreadWorker(reactor, "journal")),
         exits.fatal,
     )
     core.root.setServiceParent(root)
@@ -133,24 +134,9 @@ def connector(reactor: Any, config: Config) -> Callable[[GXConfig], tuple[IStrea
 
     def connect(gx: GXConfig) -> tuple[IStreamClientEndpoint, Backoff]:
         backoff = Backoff(random.SystemRandom())
-        return gx_endpoint(reactor, gx, pins, login(gx), backoff, f"victron-twin-{config.thing_name}"), backoff
+        return gx_endpoint(reactor, gx, pins, backoff, f"victron-twin-{config.thing_name}"), backoff
 
     return connect
-
-
-def login(gx: GXConfig) -> Callable[[], Credentials]:
-    """Asked at each attempt, so that a password file is read again."""
-
-    def ask() -> Credentials:
-        password = gx.password
-        if gx.password_file is not None:
-            try:
-                password = read_password(gx.password_file)
-            except ValueError as error:
-                raise LinkError(f"gx.password_file: {error}") from None
-        return Credentials(gx.username or "", password.reveal() if password is not None else None)
-
-    return ask
 
 
 def web(reactor: Any, config: Config, core: Core, fatal: Callable[[str], None]) -> WebService:

@@ -49,7 +49,13 @@ def differences(world: World) -> list[str]:
             if section.get("connected") is not True:
                 found.append(f"{name} {service}/{instance} is not shown as connected")
             for row in CATALOG.fields(name):
-                if row.rule or PLACEHOLDER.search(row.name) or row.service != service or len(row.sources) != 1:
+                if (
+                    row.name == "redetectSystem"
+                    or row.rule
+                    or PLACEHOLDER.search(row.name)
+                    or row.service != service
+                    or len(row.sources) != 1
+                ):
                     continue
                 source = row.sources[0]
                 holder = instance if source.service == service else "0"

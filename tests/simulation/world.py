@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from tests.simulation.backends import FaultyBackend
 from victron_twin.catalog import Catalog, load
+from victron_twin.commands.journal import Journal
 from victron_twin.config import Config, GXConfig
 from victron_twin.core import Core, build
 from victron_twin.gx.backoff import Backoff
@@ -83,6 +84,7 @@ class Process:
             lambda gx: self._connect(world, gx),
             self.backend,
             Primaries(world.folder / "primaries.json"),
+            Journal(world.folder / "commands.sqlite", InlineWorker()),
             self.fatal.append,
         )
         self.core.root.startService()
@@ -104,6 +106,7 @@ class Process:
         for transport in self.network.transports:
             transport.cut()
         self.store._file.close()  # the kernel does
+        self.core.commands.journal._close()
 
 
 class World:
@@ -112,6 +115,7 @@ class World:
     def __init__(self, folder: Path, seed: int, period: float = 10.0, firmware: str = "v3.70", **options: str) -> None:
         self.clock = Clock()
         self.clock.advance(START)
+        self.began = START
         self.random = Random(seed)
         self.folder = folder
         self.password: str | None = PASSWORD
@@ -133,6 +137,16 @@ class World:
             self.clock.advance(max(0.0, coming - self.clock.seconds()))
         self.clock.advance(max(0.0, end - self.clock.seconds()))
 
+    def step(self, count: int) -> int:
+        """Let so many calls of the running process happen, one after the other; how many there were within 10 s."""
+        end = self.clock.seconds() + 10.0
+        for done in range(count):
+            coming = min((call.getTime() for call in self.clock.getDelayedCalls()), default=end)
+            if coming > end:
+                return done
+            self.clock.advance(max(0.0, coming - self.clock.seconds()))
+        return count
+
     def restart(self) -> None:
         """Kill the process, and start it again from its folder."""
         self.process.kill()
@@ -149,6 +163,23 @@ class World:
         found: list[Any] = []
         self.process.store.get(THING, name).addBoth(found.append)
         return found[0] if isinstance(found[0], dict) else {}
+
+    def desire(self, name: str, **fields: Any) -> None:
+        """What a cloud application asks for."""
+        self.update(name, {"state": {"desired": fields}})
+
+    def update(self, name: str, request: dict[str, Any]) -> None:
+        self.process.store.update(THING, name, request).addErrback(lambda failure: failure.raiseException())
+
+    def steps(self) -> list[dict[str, Any]]:
+        """The audit log, oldest first."""
+        found: list[Any] = []
+        self.process.core.commands.journal.steps(500).addCallback(found.extend)
+        return found[::-1]
+
+    def result(self, name: str, field: str) -> dict[str, Any]:
+        """``reported.commands.<field>``."""
+        return dict(self.reported(name).get("commands", {}).get(field, {}))
 
     def reported(self, name: str) -> dict[str, Any]:
         return dict(self.shadow(name).get("state", {}).get("reported", {}))

@@ -38,7 +38,7 @@ class Store:
             patch = ledger.patch(wanted)
             if patch is None:
                 return
-            request = patch.request()
+            request = patch.request(ledger.version)
             self.requests.append(request)
             self.shadow, answer = shadow.update(self.shadow, shadow.read(request), 1)
             assert ledger.accept(patch, answer["version"])
@@ -123,10 +123,26 @@ def test_true_is_not_one() -> None:
     assert ledger.patch({("a",): 1.0}) is None
 
 
-def test_what_became_of_desires_is_left_alone() -> None:
+def test_a_settled_desire_follows_what_is_reported() -> None:
     ledger = Ledger()
-    ledger.load({"state": {"reported": {"a": 1, "commands": {"mode": {"status": "applied"}}}}, "version": 1})
-    assert ledger.patch({("a",): 1}) is None
+    ledger.load({"state": {"reported": {"mode": "On"}, "desired": {"mode": "On"}}, "version": 3})
+    patch = ledger.patch({("mode",): "Off"})
+    assert patch is not None
+    assert patch.request(ledger.version) == {
+        "state": {"reported": {"mode": "Off"}, "desired": {"mode": "Off"}},
+        "version": 3,
+    }
+
+
+def test_a_new_desire_is_not_overwritten_by_a_change_at_the_panel() -> None:
+    ledger = Ledger()
+    ledger.load({"state": {"reported": {"mode": "On"}, "desired": {"mode": "Charger Only"}}, "version": 3})
+    patch = ledger.patch({("mode",): "Off"})
+    assert patch is not None
+    assert patch.request(ledger.version) == {"state": {"reported": {"mode": "Off"}}}
+    settled = ledger.patch({("mode",): "Off"}, [("mode",)])
+    assert settled is not None
+    assert settled.desired == {("mode",): "Off"}
 
 
 def test_a_write_by_somebody_else_is_noticed() -> None:

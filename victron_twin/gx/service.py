@@ -143,6 +143,18 @@ class GXService(MultiService):
         else:
             self._known.append(call)
 
+    @property
+    def live(self) -> bool:
+        """Whether the GX is there: connected, publishing, its picture complete."""
+        return self._session is not None and self._effects.state == "live"
+
+    def publish(self, kind: str, service: str, instance: str, path: str, payload: bytes) -> bool:
+        """Send a write (``W``) or a read (``R``) of a D-Bus path; false where there is no link to send it on."""
+        if self._session is None or self.twin.portal is None:
+            return False
+        self._session.publish(f"{kind}/{self.twin.portal}/{service}/{instance}{path}", payload)
+        return True
+
     # the service
 
     def startService(self) -> None:

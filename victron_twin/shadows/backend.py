@@ -78,6 +78,7 @@ class Delta:
     shadow: str
     state: Mapping[str, Any]
     version: int
+    client_token: str = ""  #: of the update that made it, where it had one
 
 
 class ShadowBackend(Protocol):

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from victron_twin.state import StateError
+from victron_twin.state import InUse, StateError
 from victron_twin.twin import shadow as rules
 from victron_twin.twin.shadow import NEVER, Refused, Section, Shadow
 from victron_twin.worker import Worker
@@ -157,7 +157,7 @@ class _File:
                 self._connection.close()
                 raise
         except sqlite3.Error as error:
-            raise StateError(self._unusable(error)) from None
+            raise self._unusable(error) from None
 
     def _prepare(self) -> None:
         run = self._connection.execute
@@ -181,13 +181,15 @@ class _File:
         run(f"PRAGMA user_version={SCHEMA}")
         run("COMMIT")
 
-    def _unusable(self, error: sqlite3.Error) -> str:
+    def _unusable(self, error: sqlite3.Error) -> StateError:
         text = " ".join(str(error).split())
         if "locked" in text:
-            return f"{self.path} is in use by another process: end it, or set another state_dir"
+            return InUse(f"{self.path} is in use by another process: end it, or set another state_dir")
         if "unable to open" in text or "readonly" in text:
-            return f"state_dir: {self.path} cannot be opened ({text}); the folder must exist and be writable"
-        return f"{self.path} is damaged ({text}); move it away to start with an empty store"
+            return StateError(
+                f"state_dir: {self.path} cannot be opened ({text}); the folder must exist and be writable"
+            )
+        return StateError(f"{self.path} is damaged ({text}); move it away to start with an empty store")
 
     def close(self) -> None:
         self._connection.close()
@@ -201,7 +203,8 @@ class _File:
         others = request.state is None or "desired" in request.state
         self._save(thing, name, shadow, synced=others)
         delta = rules.delta(shadow)
-        return answer, Delta(thing, name, delta, shadow.version) if delta else None
+        token = request.token or ""
+        return answer, Delta(thing, name, delta, shadow.version, token) if delta else None
 
     def delete(self, thing: str, name: str, now: int) -> Document:
         shadow, answer = rules.delete(self._existing(thing, name), now)

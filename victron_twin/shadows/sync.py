@@ -14,13 +14,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from victron_twin.catalog.model import Cadence
+from victron_twin.twin.flat import Flat, Path
 from victron_twin.twin.ledger import Ledger
 from victron_twin.twin.twin import Sheet
 
-from .backend import Document, NotFound, ShadowBackend, ShadowError, Unavailable
+from .backend import Conflict, Document, NotFound, ShadowBackend, ShadowError, Unavailable
 
 #: A backend that has not answered by then is taken as unreachable, in s.
 ANSWER_TIMEOUT = 15.0
+#: How often an update is decided anew because somebody else wrote in between, before it waits like after a failure.
+CONFLICTS = 5
 #: The last flush at a stop may take this long, in s.
 LAST_FLUSH = 3.0
 #: After a failure a shadow waits this long, doubled each time up to the second, in s.
@@ -37,6 +40,25 @@ class Source(Protocol):
         """What the backend holds of a shadow when the service starts."""
 
 
+class Decider(Protocol):
+    """Who decides on what is desired."""
+
+    def prepare(self) -> Deferred[None]:
+        """Called once before anything is read; nothing is written before it is done."""
+
+    def read(self, shadow: Shadow) -> None:
+        """What the backend holds was read into the shadow's ledger."""
+
+    def propose(self, shadow: Shadow, leaves: Flat) -> Deferred[None]:
+        """These leaves of desired are about to be overwritten; they are not before this is done."""
+
+    def accepted(self, shadow: Shadow, leaves: Flat) -> None:
+        """They were."""
+
+    def finish(self) -> Deferred[None]:
+        """Called once at the end, after the last update."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cadences:
     """Seconds between the looks at each class of fields, and the longest that a change waits for others."""
@@ -45,6 +67,20 @@ class Cadences:
     normal: float = 10.0
     slow: float = 60.0
     batch: float = 10.0
+
+
+@dataclass(slots=True)
+class Settlement:
+    """Desires that are decided: those to be overwritten with what is reported, and those that no field takes.
+
+    ``decided_on`` is the ledger's count of reads when they were decided: what was read later may hold newer ones.
+    ``done`` fires with whether it was accepted; False: decide again.
+    """
+
+    paths: tuple[Path, ...]
+    clear: tuple[Path, ...]
+    decided_on: int
+    done: Deferred[bool] = field(default_factory=Deferred)
 
 
 @dataclass(slots=True)
@@ -58,6 +94,8 @@ class Shadow:
     stale: bool = False  #: somebody else has written, or an answer was lost: read again
     busy: bool = False
     due: bool = False
+    settle: Settlement | None = None
+    news: int = 0  #: the highest version that was heard of
     due_since: float | None = None  #: since when an update waits for its acknowledgement
     written: float = 0.0
     wait: float = 0.0
@@ -67,6 +105,7 @@ class Shadow:
     problem: str = ""
 
 
+#: Called with (thing, shadow) after each acknowledged update.
 Observer = Callable[[str, str], None]
 Fatal = Callable[[str], None]
 
@@ -93,6 +132,7 @@ class ShadowSync(Service):
         self._shadows: dict[tuple[str, str], Shadow] = {}
         self._calls: list[LoopingCall] = []
         self._observers: list[Observer] = []
+        self._decider: Decider | None = None
         self._listing: dict[str, float] = {}
         self._opened: Deferred[None] | None = None
 
@@ -104,6 +144,40 @@ class ShadowSync(Service):
         """Call with (thing, shadow) after each acknowledged update."""
         self._observers.append(observer)
 
+    def decide(self, decider: Decider) -> None:
+        """From the start on, let this one decide on what is desired."""
+        self._decider = decider
+
+    def refresh(self, thing: str, name: str, version: int) -> None:
+        """Read what the backend holds, where this version is news: our own updates make deltas too."""
+        if name not in self._names or thing not in self._listed:
+            return
+        shadow = self._shadows.get((thing, name))
+        if shadow is None:
+            shadow = self._shadows[thing, name] = Shadow(thing, name)
+        shadow.news = max(shadow.news, version)
+        if shadow.busy or version <= shadow.ledger.version:
+            return
+        shadow.stale = shadow.due = True
+        if self.clock.seconds() >= shadow.not_before:
+            self._send(shadow)
+
+    def settle(self, shadow: Shadow, settlement: Settlement) -> Deferred[bool]:
+        """Report, overwrite and clear in as few updates as may be; fires with whether that was accepted."""
+        if shadow.stale or settlement.decided_on != shadow.ledger.reads:
+            settlement.done.callback(False)
+            return settlement.done
+        shadow.settle = settlement
+        shadow.due = True
+        if not shadow.busy and self.clock.seconds() >= shadow.not_before:
+            self._send(shadow)
+        return settlement.done
+
+    def shown(self, shadow: Shadow) -> Flat:
+        """The leaves that a shadow is to report now."""
+        sheet = self._sources[shadow.thing].sheets(self.clock.seconds()).get(shadow.name)
+        return shadow.ledger.wanted(sheet) if sheet is not None else {}
+
     def shadows(self) -> list[Shadow]:
         return list(self._shadows.values())
 
@@ -114,8 +188,13 @@ class ShadowSync(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._opened = self.backend.start()
+        self._opened = Deferred.fromCoroutine(self._open())
         self._opened.addCallbacks(lambda _: self._run(), lambda failure: self._fatal(failure.getErrorMessage()))
+
+    async def _open(self) -> None:
+        if self._decider is not None:
+            await self._decider.prepare()
+        await self.backend.start()
 
     def _run(self) -> None:
         if not self.running:
@@ -132,18 +211,20 @@ class ShadowSync(Service):
             if call.running:
                 call.stop()
         if self._opened is not None:
-            last = DeferredList([self._send(s, sheet) for s, sheet in self._pending()], consumeErrors=True)
+            last = DeferredList([self._send(shadow) for shadow in self._pending()], consumeErrors=True)
             try:
                 await last.addTimeout(LAST_FLUSH, self.clock)
             except TimeoutError:
                 self._log.warn("Some updates were not acknowledged in time; they go out after the next start.")
             await self.backend.stop()
+            if self._decider is not None:
+                await self._decider.finish()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
-    def _pending(self) -> list[tuple[Shadow, Sheet]]:
+    def _pending(self) -> list[Shadow]:
         """What differs at all, for the last flush."""
         now = self.clock.seconds()
         pending = []
@@ -153,7 +234,7 @@ class ShadowSync(Service):
                 if shadow is not None and shadow.known and not shadow.busy and not shadow.stale:
                     wanted = shadow.ledger.wanted(sheet)
                     if any(shadow.ledger.due(sheet, wanted, cadence) for cadence in Cadence):
-                        pending.append((shadow, sheet))
+                        pending.append(shadow)
         return pending
 
     def flush(self, cadence: Cadence) -> None:
@@ -174,46 +255,90 @@ class ShadowSync(Service):
 
     def _consider(self, shadow: Shadow, sheet: Sheet, cadence: Cadence, now: float) -> None:
         wanted = shadow.ledger.wanted(sheet)
-        urgent = False
+        urgent = shadow.stale
         if shadow.ledger.due(sheet, wanted, cadence):
-            urgent = cadence is Cadence.CRITICAL
+            urgent = urgent or cadence is Cadence.CRITICAL
             shadow.due = True
             if shadow.due_since is None:
                 shadow.due_since = now
         if not shadow.due or shadow.busy or now < shadow.not_before:
             return
         if urgent or now - shadow.written >= self._cadences.batch:
-            self._send(shadow, sheet)
+            self._send(shadow)
 
-    def _send(self, shadow: Shadow, sheet: Sheet) -> Deferred[None]:
+    def _send(self, shadow: Shadow) -> Deferred[None]:
         shadow.busy = True
-        return Deferred.fromCoroutine(self._write(shadow, sheet)).addErrback(
-            self._failed(f"{shadow.name} was not written")
-        )
+        return Deferred.fromCoroutine(self._write(shadow)).addErrback(self._failed(f"{shadow.name} was not written"))
 
-    async def _write(self, shadow: Shadow, sheet: Sheet) -> None:
-        """Set what differs, then remove what is gone; each with its own acknowledgement."""
-        ledger = shadow.ledger
+    async def _write(self, shadow: Shadow) -> None:
+        """Set what differs, settle, remove what is gone; each with its own acknowledgement."""
         try:
-            if shadow.stale:
-                await self._read(shadow)
-            while (patch := ledger.patch(ledger.wanted(sheet))) is not None:
-                answer = await self._answer(self.backend.update(shadow.thing, shadow.name, patch.request()))
-                shadow.stale = not ledger.accept(patch, answer["version"])
-                shadow.written = self.clock.seconds()
-                shadow.updates += 1
-                if shadow.stale:
-                    await self._read(shadow)
+            await self._bring_about(shadow)
         except ShadowError as error:
             self._troubled(shadow, error)
+            self._settled(shadow, False)
+            shadow.due = True
         else:
             if shadow.problem:
                 self._log.info("{shadow} is written again.", shadow=shadow.name)
-            shadow.due, shadow.due_since, shadow.wait, shadow.problem = False, None, 0.0, ""
+            shadow.due_since, shadow.wait, shadow.problem = None, 0.0, ""
             for observer in self._observers:
                 observer(shadow.thing, shadow.name)
         finally:
             shadow.busy = False
+        if shadow.news > shadow.ledger.version:
+            shadow.stale = shadow.due = True
+        if shadow.due and self.running and not shadow.problem:  # it came while the last update was under way
+            self._send(shadow)
+
+    async def _bring_about(self, shadow: Shadow) -> None:
+        for _ in range(CONFLICTS):
+            if shadow.stale or not shadow.known:
+                await self._read(shadow)
+            shadow.due = False
+            try:
+                while await self._step(shadow):
+                    pass
+                await self._clear(shadow)
+            except Conflict:
+                shadow.stale = True
+            if not shadow.stale:
+                return
+        raise Conflict("somebody else writes all the time")
+
+    async def _clear(self, shadow: Shadow) -> None:
+        """The last part of a settlement, after the statuses are acknowledged."""
+        if shadow.settle is not None:
+            for request in shadow.ledger.clearing(shadow.settle.clear):
+                answer = await self._answer(self.backend.update(shadow.thing, shadow.name, request))
+                shadow.ledger.cleared(request, answer["version"])
+            self._settled(shadow, True)
+
+    async def _step(self, shadow: Shadow) -> bool:
+        """One update, if one is needed."""
+        ledger = shadow.ledger
+        wanted = self.shown(shadow)
+        settle = shadow.settle.paths if shadow.settle is not None else ()
+        patch = ledger.patch(wanted, settle) if wanted else None
+        if patch is None:
+            return False
+        if patch.desired and self._decider is not None:
+            await self._decider.propose(shadow, patch.desired)
+        request = patch.request(ledger.version)
+        answer = await self._answer(self.backend.update(shadow.thing, shadow.name, request))
+        in_order = ledger.accept(patch, answer["version"])
+        if patch.desired and self._decider is not None:
+            self._decider.accepted(shadow, patch.desired)
+        shadow.written = self.clock.seconds()
+        shadow.updates += 1
+        if not in_order:
+            await self._read(shadow)
+        return True
+
+    def _settled(self, shadow: Shadow, accepted: bool) -> None:
+        settlement, shadow.settle = shadow.settle, None
+        if settlement is not None:
+            settlement.done.callback(accepted)
 
     async def _read(self, shadow: Shadow) -> Document:
         try:
@@ -221,7 +346,11 @@ class ShadowSync(Service):
         except NotFound:
             document = {"state": {}, "version": 0}
         shadow.ledger.load(document)
+        self._settled(shadow, False)
         shadow.stale, shadow.known = False, True
+        shadow.news = 0
+        if self._decider is not None:
+            self._decider.read(shadow)
         return document
 
     async def _answer(self, request: Deferred[Document]) -> Document:

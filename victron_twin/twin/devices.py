@@ -46,9 +46,13 @@ class Slot:
 class Live:
     """One field of one device: from the slots it is made of to the value that is shown."""
 
-    __slots__ = ("_memory", "_rule", "device", "field", "invalid_since", "path", "shown", "slots")
+    __slots__ = ("_memory", "_rule", "device", "field", "hidden", "invalid_since", "path", "shown", "slots")
 
-    def __init__(self, device: Device, field: Field, path: Path, slots: tuple[Slot, ...], memory: Memory) -> None:
+    def __init__(
+        self, device: Device, field: Field, path: Path, slots: tuple[Slot, ...], memory: Memory, hidden: bool
+    ) -> None:
+        """``hidden``: an action; under its name the shadow shows what was last asked, not the path's own reading."""
+        self.hidden = hidden
         self.device = device
         self.field = field
         self.path = path

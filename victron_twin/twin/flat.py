@@ -38,6 +38,21 @@ def nest(flat: Mapping[Path, Any]) -> dict[str, Any]:
     return section
 
 
+def overlaid(section: Mapping[str, Any], flat: Mapping[Path, Any]) -> dict[str, Any]:
+    """A section with these leaves set, whatever stood in their way; None removes."""
+    made = dict(section)
+    for path, value in flat.items():
+        key, *rest = path
+        if rest:
+            inner = made.get(key)
+            made[key] = overlaid(inner if isinstance(inner, Mapping) else {}, {tuple(rest): value})
+        elif value is None:
+            made.pop(key, None)
+        else:
+            made[key] = value
+    return made
+
+
 def size(flat: Mapping[Path, Any]) -> int:
     """Bytes of the section as compact JSON."""
     return len(orjson.dumps(nest(flat)))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from victron_twin.catalog.model import Cadence
 
-from .flat import Flat, Path, dotted, flatten, nest, size
+from .flat import Flat, Path, dotted, flatten, nest, overlaid, size
+from .plan import at, is_new
 from .readings import is_number
+from .shadow import same
 from .twin import OWN, Sheet
 
 #: Compact JSON of reported, in bytes; the cloud's limit is 8,192 for reported and desired together.
@@ -27,39 +31,61 @@ COMMANDS = "commands"
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One update of reported: either leaves to set, or leaves to remove."""
+    """One update: leaves of reported to set, or to remove; with those to set, leaves of desired to overwrite."""
 
     set: Flat
     remove: tuple[Path, ...] = ()
+    desired: Flat = field(default_factory=dict)
 
-    def request(self) -> dict[str, Any]:
-        """The payload of the update. Never an empty object, never a null beside a value."""
-        return {"state": {"reported": nest(self.set or dict.fromkeys(self.remove))}}
+    def request(self, version: int) -> dict[str, Any]:
+        """The payload of the update. Never an empty object, never a null beside a value.
+
+        What overwrites desired names the version that it was decided on: a newer desire must not be erased.
+        """
+        leaves = self.set or dict.fromkeys(self.remove)
+        state = {"reported": nest(leaves)} if leaves else {}
+        if not self.desired:
+            return {"state": state}
+        return {"state": {**state, "desired": nest(self.desired)}, "version": version}
 
 
 @dataclass(slots=True)
 class Ledger:
-    """One shadow. ``acknowledged`` are the leaves of reported that the backend is known to hold."""
+    """One shadow. ``acknowledged`` are the leaves of reported that the backend is known to hold, ``desired`` is the
+    section that it was last seen to hold, ``settled`` what was last made of its desires. ``held`` are fields whose
+    desire is under way: they are reported with what became of it, not before.
+    """
 
     acknowledged: Flat = field(default_factory=dict)
     version: int = 0
+    desired: dict[str, Any] = field(default_factory=dict)
     desired_size: int = 0
+    settled: dict[Path, tuple[Any, ...]] = field(default_factory=dict)
     limit: int = REPORTED_LIMIT
+    held: set[Path] = field(default_factory=set)
+    reads: int = 0
     left_out: set[Path] = field(default_factory=set)
     _count: int = 0  #: of changes to what is acknowledged
-    _fits: tuple[int | None, int] = (None, 0)  #: revision of the last sheet that fits whole, and its room
-    _not_due: dict[Cadence, tuple[int | None, int]] = field(default_factory=dict)
+    _fits: tuple[object, int] = (None, 0)  #: revision of the last sheet that fits whole, and its room
+    _not_due: dict[Cadence, tuple[object, int]] = field(default_factory=dict)
 
     def load(self, document: Mapping[str, Any]) -> None:
         """Take what the backend holds as the last acknowledged."""
         state = document.get("state") or {}
         self.acknowledged = flatten(state.get("reported") or {})
-        self.desired_size = size(flatten(state.get("desired") or {}))
+        self._desire(state.get("desired") or {})
         self.version = document.get("version", 0)
+        self.reads += 1
         self._count += 1
+
+    def _desire(self, desired: dict[str, Any]) -> None:
+        self.desired = desired
+        self.desired_size = len(orjson.dumps(desired))
 
     def accept(self, patch: Patch, version: int) -> bool:
         """The backend took a patch. False where somebody else has written in between: load again."""
+        if patch.desired:
+            self._desire(overlaid(self.desired, patch.desired))
         for path in patch.set.keys() - self.acknowledged.keys():
             for there in [p for p in self.acknowledged if _overlap(p, path)]:
                 del self.acknowledged[there]
@@ -72,15 +98,23 @@ class Ledger:
         self.version = version
         return in_order
 
+    def reported(self) -> dict[str, Any]:
+        """The section that the backend is known to hold."""
+        return nest(self.acknowledged)
+
     def wanted(self, sheet: Sheet) -> Flat:
         """The leaves to be held: those of the sheet that fit, the ones of low priority out first."""
         room = min(self.limit, TOGETHER_LIMIT - self.desired_size)
         values = sheet.values
+        holding = {path: self.acknowledged[path] for path in self.held & self.acknowledged.keys()}
+        if holding:
+            values = {**values, **holding}
         if not self.left_out:
-            if sheet.revision is not None and self._fits == (sheet.revision, room):
+            if sheet.revision is not None and not holding and self._fits == (sheet.revision, room):
                 return values
             if size(values) <= room:
-                self._fits = (sheet.revision, room)
+                if not holding:
+                    self._fits = (sheet.revision, room)
                 return values
         self.left_out &= values.keys()
         kept = {path: value for path, value in values.items() if path not in self.left_out}
@@ -104,28 +138,67 @@ class Ledger:
 
     def due(self, sheet: Sheet, wanted: Flat, cadence: Cadence) -> bool:
         """Whether a leaf of this cadence has changed by its deadband and more."""
-        if sheet.revision is not None and self._not_due.get(cadence) == (sheet.revision, self._count):
+        if sheet.revision is not None and not self.held and self._not_due.get(cadence) == (sheet.revision, self._count):
             return False
         for path, value in wanted.items():
             row = sheet.fields.get(path)
-            own = row.cadence if row is not None else OWN.get(path[-1], Cadence.NORMAL)
+            own = row.cadence if row is not None else _own_cadence(path)
             if own is cadence and self._moved(path, value, row.deadband if row is not None else 0.0):
                 return True
         if cadence is Cadence.NORMAL and any(True for _ in self._gone(wanted)):
             return True
-        self._not_due[cadence] = (sheet.revision, self._count)
+        if not self.held:
+            self._not_due[cadence] = (sheet.revision, self._count)
         return False
 
-    def patch(self, wanted: Flat) -> Patch | None:
+    def patch(self, wanted: Flat, settle: Collection[Path] = ()) -> Patch | None:
         """All that differs, below the deadband too: first what is to be set, removals in a patch of their own.
 
-        Removals stand alone because a delete that is merged with an update that is still to be synced is lost.
+        Removals stand alone because a delete that is merged with an update that is still to be synced is lost. What
+        was desired is overwritten with what is reported: where it is to be settled (``settle``), and where the
+        reported value of a settled desire moves, so that no delta stays.
         """
         changed = {p: v for p, v in wanted.items() if self._moved(p, v, 0.0)}
-        if changed:
-            return Patch(changed)
+        desired = self._overwritten(wanted, settle, changed)
+        if changed or desired:
+            return Patch(changed, desired=desired)
         gone = {_highest(path, wanted) for path in self._gone(wanted)}
         return Patch({}, tuple(sorted(gone))) if gone else None
+
+    def clearing(self, paths: Collection[Path]) -> list[dict[str, Any]]:
+        """The requests that remove leaves of desired which no field takes; only those that are known to be there.
+
+        A key called ``state`` at the top is not removed alone, since Shadow Manager loses such a patch: the section is
+        removed, and the rest written again.
+        """
+        there = [path for path in paths if at(self.desired, path) is not None]
+        if not there:
+            return []
+        rest = overlaid(self.desired, dict.fromkeys(there))
+        if ("state",) in there or not flatten(rest):
+            again = [{"state": {"desired": nest(flatten(rest))}}] if flatten(rest) else []
+            return [{"state": {"desired": None}, "version": self.version}, *again]
+        gone = {_highest(path, flatten(rest)) for path in there}
+        return [{"state": {"desired": nest(dict.fromkeys(sorted(gone)))}, "version": self.version}]
+
+    def cleared(self, request: Mapping[str, Any], version: int) -> None:
+        """The backend took one of them."""
+        desired = request["state"]["desired"]
+        self._desire({} if desired is None else overlaid(self.desired, flatten(desired)))
+        self.version = version
+
+    def _overwritten(self, wanted: Flat, settle: Collection[Path], changed: Flat) -> Flat:
+        """The leaves of desired that take the value of reported."""
+        if not self.desired:
+            return {}
+        # The object of an action is several leaves.
+        desired = {p: v for p, v in wanted.items() if any(p[: len(path)] == path for path in settle)}
+        for path, value in changed.items():
+            if path not in desired and path[0] != COMMANDS:
+                asked = at(self.desired, path)
+                if asked is not None and not is_new(path, asked, self.settled, self.reported()):
+                    desired[path] = value
+        return {p: v for p, v in desired.items() if not same(v, at(self.desired, p))}
 
     def _moved(self, path: Path, value: Any, deadband: float) -> bool:
         if path not in self.acknowledged:
@@ -136,14 +209,14 @@ class Ledger:
         return type(value) is not type(old) or bool(value != old)
 
     def _gone(self, wanted: Flat) -> Iterable[Path]:
-        return (
-            p
-            for p in self.acknowledged
-            if p not in wanted and p[0] != COMMANDS and not any(_overlap(p, w) for w in wanted)
-        )
+        return (p for p in self.acknowledged if p not in wanted and not any(_overlap(p, w) for w in wanted))
 
     def names_left_out(self) -> list[str]:
         return sorted(map(dotted, self.left_out))
+
+
+def _own_cadence(path: Path) -> Cadence | None:
+    return Cadence.CRITICAL if path[0] == COMMANDS else OWN.get(path[-1], Cadence.NORMAL)
 
 
 def _priority(sheet: Sheet, path: Path) -> int:

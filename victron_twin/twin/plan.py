@@ -6,7 +6,7 @@ Pure: the desired document, what was last settled and last acknowledged, the twi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
@@ -79,19 +79,24 @@ class Plan:
 class Known:
     """What the planner looks up.
 
-    ``settled`` holds the value that was last settled for each path, ``reported`` the shadow's stored section,
-    ``used`` tells whether an action's id was used, ``live`` whether the GX is there, ``offset`` our clock
+    ``settled`` holds what was last settled for each path (two values while it is not known whether the second was
+    acknowledged), ``reported`` the shadow's stored section. ``ids`` holds for each id of an action what was asked with
+    it, and whether it is known to be done. ``live`` tells whether the GX is there, ``offset`` is our clock
     minus the GX's in s, None while that is not known.
     """
 
     twin: Twin
     policy: Policy
-    settled: Mapping[Path, Any]
+    settled: Settled
     reported: Mapping[str, Any]
-    used: Callable[[str], bool]
+    ids: Mapping[str, tuple[Any, bool]]
     live: bool
     offset: float | None
     now: float
+
+
+#: What was last settled for the path of a desire.
+Settled = Mapping[Path, tuple[Any, ...]]
 
 
 class _Refused(Exception):
@@ -140,9 +145,11 @@ def plan(shadow: str, desired: Mapping[str, Any], known: Known) -> Plan:
     return Plan(tuple(orders), tuple(verdicts), tuple(clear))
 
 
-def is_new(path: Path, asked: Any, settled: Mapping[Path, Any], reported: Mapping[str, Any]) -> bool:
+def is_new(path: Path, asked: Any, settled: Settled, reported: Mapping[str, Any]) -> bool:
     """Differs from what was last settled, or without a record from what is stored as reported."""
-    return not same(asked, settled[path] if path in settled else at(reported, path))
+    if path in settled:
+        return not any(same(asked, value) for value in settled[path])
+    return not same(asked, at(reported, path))
 
 
 def at(section: Mapping[str, Any], path: Path) -> Any:
@@ -174,8 +181,10 @@ def _targets(shadow: str, section: Mapping[str, Any], above: Path, twin: Twin) -
             yield from _targets(shadow, asked, path, twin)
         else:
             if not reason:
-                there = device is not None and name in device.fields
-                reason = f"{dotted(path)} is read-only" if there else f"{dotted(path)} is no field"
+                is_field = any(dotted(name) == row.name for row in twin.catalog.fields(shadow)) or (
+                    device is not None and name in device.fields
+                )
+                reason = f"{dotted(path)} is read-only" if is_field else f"{dotted(path)} is no field"
             yield _Target(path, asked, device, name, None, reason)
 
 
@@ -265,8 +274,13 @@ def _action(asked: Any, known: Known) -> tuple[Any, float]:
     expires = moment(until)
     if expires is None:
         raise _Refused("expires must be a time as 2024-01-15T14:30:00Z")
-    if known.used(identity):
-        raise _Refused("this id was used before: an action runs once for each id")
+    if identity in known.ids:
+        before, done = known.ids[identity]
+        if not same(before, asked):
+            raise _Refused("this id was used before: an action runs once for each id")
+        if done:
+            raise _Refused("nothing confirms it", Status.SENT)
+        raise _Refused("the service was restarted while it was being done", Status.UNCONFIRMED)
     if expires <= known.now:
         raise _Refused("it has expired", Status.EXPIRED)
     if expires > known.now + FURTHEST:

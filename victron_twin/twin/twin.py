@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 
 from victron_twin.catalog import Catalog
+from victron_twin.catalog.commands import Class
 from victron_twin.catalog.model import Cadence, Field, Layout, ShadowKind, fill
 
 from . import primary
@@ -45,7 +46,7 @@ class Sheet:
 
     values: Flat = field(default_factory=dict)
     fields: dict[Path, Field] = field(default_factory=dict)
-    revision: int | None = None
+    revision: object = None
 
 
 def _quiet(trouble: Trouble, where: str, value: object) -> None:
@@ -181,7 +182,9 @@ class Twin:
                 )
                 for source in row.sources
             )
-            live = Live(owner, row, path, slots, Memory(self.catalog, binding))
+            command = self.catalog.commands.of(row.shadow, dotted(path)) if row.writable else None
+            hidden = command is not None and command.kind is Class.ACTION
+            live = Live(owner, row, path, slots, Memory(self.catalog, binding), hidden)
             owner.fields[path] = live
             for each in slots:
                 if each.raw and not each.feeds:
@@ -371,7 +374,7 @@ class Twin:
         for path, value in device.restored.items():
             sheet.values[place + path] = value
         for path, live in device.fields.items():
-            if live.shown is not None:
+            if live.shown is not None and not live.hidden:
                 sheet.values[place + path] = live.shown
                 sheet.fields[place + path] = live.field
 

@@ -1,0 +1,195 @@
+"""Commands under faults: whatever the order of deltas, echoes, losses, kills, restarts and changes at the panel.
+
+No write outside range, type or policy; no action twice; each desire ends with a truthful status; no delta stays; a
+bounded number of writes for each desire that was changed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.simulation.test_convergence import PEACE, SIX, Mischief, differences, freeze_the_model, world
+from tests.simulation.world import World
+from victron_twin.commands.clerk import BEGINNINGS
+from victron_twin.commands.writer import TRIES
+from victron_twin.simulator.bus import Value
+from victron_twin.twin.plan import at
+from victron_twin.twin.twin import iso
+
+#: What is desired at times, and what of it may never reach the GX: (shadow, field, values, forbidden raw values).
+WISHES: list[tuple[str, tuple[str, ...], list[Any]]] = [
+    ("victron-vebus", ("mode",), ["On", "Inverter Only", 1, 3, "Off", 99, "rubbish", True]),
+    ("victron-vebus", ("currentLimit",), [10, 12.5, 30, 101, -1, "x"]),
+    ("victron-vebus", ("input1", "currentLimit"), [16, 25]),
+    ("victron-solarcharger", ("mode",), ["On", "Off", 4, 1, 2]),
+    ("victron-solarcharger", ("devices", "280", "mode"), ["On", "Off"]),
+    ("victron-solarcharger", ("devices", "279", "mode"), ["Off"]),
+    ("victron-system", ("relays", "0", "state"), ["Open", "Closed", 7]),
+    ("victron-settings", ("ess", "minimumSoc"), [10, 20, 30.5, 200]),
+    ("victron-settings", ("ess", "mode"), [0, 1, "Keep batteries charged", "External control"]),
+    ("victron-settings", ("dvcc", "maxChargeCurrent"), [-1, 50, 60, 12.5]),
+    ("victron-battery", ("voltage",), [14.4]),
+    ("victron-gps", ("nothing", "of", "the", "kind"), [1]),
+]
+
+#: What a write to a topic may hold: from the catalogue's ranges, in the type of the path, by the default policy.
+ALLOWED: dict[str, tuple[type, Any]] = {
+    "vebus/276/Mode": (int, lambda v: v in (1, 2, 3)),
+    "vebus/276/Ac/In/1/CurrentLimit": (float, lambda v: 0 <= v <= 100),
+    "vebus/276/RedetectSystem": (int, lambda v: v in (0, 1)),
+    "solarcharger/279/Mode": (int, lambda v: v in (1, 4)),
+    "solarcharger/280/Mode": (int, lambda v: v in (1, 4)),
+    "system/0/Relay/0/State": (int, lambda v: v in (0, 1)),
+    "settings/0/Settings/CGwacs/BatteryLife/MinimumSocLimit": (float, lambda v: 0 <= v <= 100),
+    "settings/0/Settings/CGwacs/Hub4Mode": (int, lambda v: v in (1, 2, 3)),
+    "settings/0/Settings/CGwacs/BatteryLife/State": (int, lambda v: v in (1, 9, 10)),
+    "settings/0/Settings/SystemSetup/MaxChargeCurrent": (int, lambda v: -1 <= v <= 10000),
+}
+
+PANEL: list[tuple[str, list[Value]]] = [
+    ("vebus/276/Mode", [3, 2, 1]),
+    ("solarcharger/279/Mode", [1, 4]),
+    ("system/0/Relay/0/State", [0, 1]),
+    ("settings/0/Settings/CGwacs/BatteryLife/MinimumSocLimit", [15.0, 35.0]),
+]
+
+
+class Cloud:
+    """An application that wishes, and a person at the panel."""
+
+    def __init__(self, made: World, random: Random) -> None:
+        self.world = made
+        self.random = random
+        self.wishes = 0
+        self.ids: list[str] = []
+
+    def wish(self) -> None:
+        self.wishes += 1
+        if self.random.random() < 0.2:
+            self.act()
+            return
+        shadow, path, values = self.random.choice(WISHES)
+        value = self.random.choice(values)
+        desired: Any = value
+        for key in reversed(path):
+            desired = {key: desired}
+        self.world.update(shadow, {"state": {"desired": desired}})
+
+    def act(self) -> None:
+        again = self.ids and self.random.random() < 0.2
+        identity = self.random.choice(self.ids) if again else f"id-{len(self.ids)}"
+        self.ids.append(identity)
+        expires = iso(self.world.clock.seconds() + self.random.choice([-10, 20, 300]))
+        asked = {"value": 1, "id": identity, "expires": expires}
+        self.world.update("victron-vebus", {"state": {"desired": {"redetectSystem": asked}}})
+
+    def panel(self) -> None:
+        topic, values = self.random.choice(PANEL)
+        try:
+            self.world.site.panel(topic, self.random.choice(values))
+        except KeyError:
+            return  # the device is away
+
+
+def check_writes(made: World, wishes: int) -> None:
+    for _, topic, value in made.gx.writes:
+        kind, good = ALLOWED[topic]
+        assert type(value) is kind, (topic, value)
+        assert good(value), (topic, value)
+    assert len(made.gx.writes) <= wishes * 2 * TRIES * BEGINNINGS
+
+
+def check_actions(made: World, cloud: Cloud) -> None:
+    assert len(made.site.actions) <= len(set(cloud.ids))
+
+
+def check_settled(made: World) -> None:
+    for name in SIX:
+        document = made.shadow(name)
+        state = document["state"]
+        assert "delta" not in state, (name, state["delta"], state["reported"].get("commands"))
+        statuses = [c["status"] for c in state["reported"].get("commands", {}).values()]
+        assert "pending" not in statuses
+
+
+def check_truth(made: World) -> None:
+    """What was last told as applied is so, unless something has moved it since: reported tells what is."""
+    for step in made.steps():
+        assert step["result"], step
+        assert step["step"] in ("received", "refused", "written", "confirmed", "settled")
+    written = [s for s in made.steps() if s["step"] == "written"]
+    # A kill between the note and the message leaves a line more, never one less.
+    assert len(written) >= len(made.gx.writes)
+
+
+def run(seed: int, tmp_path: Path, seconds: float = 1800.0) -> None:
+    with world(tmp_path, seed) as made:
+        random = Random(seed * 7 + 1)
+        mischief, cloud = Mischief(made), Cloud(made, random)
+        made.run(15)
+        end = made.clock.seconds() + seconds
+        while made.clock.seconds() < end:
+            made.run(random.choice([0.0, 0.01, 0.05, 0.5, 5.0, 60.0]))
+            random.choices([cloud.wish, mischief.happen, cloud.panel, lambda: None], [5, 2, 1, 1])[0]()
+        mischief.peace()
+        freeze_the_model(made)
+        made.run(PEACE)
+        context = f"seed {seed}\n" + "\n".join(mischief.log)
+        assert not differences(made), context
+        check_writes(made, cloud.wishes)
+        check_actions(made, cloud)
+        check_settled(made)
+        check_truth(made)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_commands_under_faults(seed: int, tmp_path: Path) -> None:
+    run(seed, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20, int(os.environ.get("VICTRON_TWIN_SEEDS", "100"))))
+def test_commands_under_faults_more_seeds(seed: int, tmp_path: Path) -> None:
+    run(seed, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["setting", "two settings", "action"])
+def test_killed_between_any_two_steps(kind: str, tmp_path: Path) -> None:
+    """Whatever happens next when the process is killed: completed or told as unconfirmed, the action not repeated."""
+    steps, finished = 0, False
+    while not finished:
+        steps += 1
+        folder = tmp_path / str(steps)
+        folder.mkdir()
+        with world(folder, 1, VICTRON_TWIN_COMMANDS="all") as van:
+            van.run(20)
+            asked: Any = {"value": 1, "id": "a-1", "expires": iso(van.clock.seconds() + 300)}
+            shadow, field, value = {
+                "setting": ("victron-vebus", ("mode",), "Charger Only"),
+                "two settings": ("victron-settings", ("ess", "mode"), "Keep batteries charged"),
+                "action": ("victron-vebus", ("redetectSystem",), asked),
+            }[kind]
+            desired: Any = value
+            for key in reversed(field):
+                desired = {key: desired}
+            van.update(shadow, {"state": {"desired": desired}})
+            ran = van.step(steps)
+            finished = ran < steps or van.clock.seconds() > van.began + 26
+            van.restart()
+            van.run(40)
+            status = van.result(shadow, ".".join(field))["status"]
+            assert (
+                status in {"setting": {"applied"}, "two settings": {"applied"}, "action": {"sent", "unconfirmed"}}[kind]
+            )
+            assert "delta" not in van.shadow(shadow)["state"], steps
+            if kind == "action":
+                assert len(van.site.actions) <= 1
+                assert status == "unconfirmed" or len(van.site.actions) == 1
+            else:
+                assert at(van.reported(shadow), field) == value
+                assert len(van.gx.writes) <= 2 * (2 if kind == "two settings" else 1)

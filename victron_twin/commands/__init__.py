@@ -1,0 +1,1 @@
+"""From what the cloud desires to the GX, and back: journal, writes, service."""

@@ -1,0 +1,194 @@
+"""What must be known after a crash: what was settled, which actions were begun, and every step that was taken.
+
+One SQLite file. Everything here is on the disk before it is acted upon (``synchronous=FULL``): an action that is begun
+after a power cut must be known to have been begun before it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from victron_twin.state import StateError
+from victron_twin.twin.flat import Path as FieldPath
+from victron_twin.worker import Worker
+
+SCHEMA = 1
+#: Ids of actions are kept this long, in s.
+IDS_KEPT = 30 * 86_400.0
+#: Steps that are kept; the oldest go first.
+STEPS_KEPT = 50_000
+#: Steps that one page of the log shows at most.
+MOST_STEPS = 500
+
+_TABLES = f"""
+CREATE TABLE settled (thing TEXT, shadow TEXT, path TEXT, value TEXT, proposed TEXT,
+                      PRIMARY KEY (thing, shadow, path)) WITHOUT ROWID;
+CREATE TABLE ids (thing TEXT, id TEXT, at REAL, asked TEXT, done INTEGER, PRIMARY KEY (thing, id)) WITHOUT ROWID;
+CREATE TABLE steps (number INTEGER PRIMARY KEY, step TEXT);
+PRAGMA user_version = {SCHEMA};
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the audit log. ``step`` is received, refused, written, confirmed or settled; ``result`` is never
+    empty; ``at`` is ISO 8601."""
+
+    at: str
+    thing: str
+    shadow: str
+    field: str
+    old: Any
+    new: Any
+    step: str
+    result: str
+    reason: str
+    id: str
+    version: int
+    clientToken: str = ""
+
+
+@dataclass(slots=True)
+class Record:
+    """What the journal knows of one thing."""
+
+    settled: dict[str, dict[FieldPath, tuple[Any, ...]]]
+    ids: dict[str, tuple[Any, bool]]  #: what was asked with an id, and whether it is known to be done
+
+
+class Journal:
+    """Does its work in a worker of its own; every method's Deferred fires when it is on the disk."""
+
+    def __init__(self, path: Path, worker: Worker) -> None:
+        self._path = path
+        self._worker = worker
+        self._db: sqlite3.Connection | None = None
+
+    def open(self) -> Deferred[None]:
+        """Fails with StateError where the file cannot be used."""
+        self._worker.start()
+        return self._worker.run(self._open)
+
+    def close(self) -> Deferred[None]:
+        return self._worker.run(self._close).addBoth(lambda _: self._worker.stop())
+
+    def record(self, thing: str) -> Deferred[Record]:
+        return self._worker.run(self._record, thing)
+
+    def propose(self, thing: str, shadow: str, leaves: Mapping[FieldPath, Any]) -> Deferred[None]:
+        """These values will be written to desired: until it is known whether they were, both count as settled."""
+        return self._worker.run(self._propose, thing, shadow, dict(leaves))
+
+    def settle(self, thing: str, shadow: str, leaves: Mapping[FieldPath, Any]) -> Deferred[None]:
+        """These values stand in desired now."""
+        return self._worker.run(self._settle, thing, shadow, dict(leaves))
+
+    def begin(self, thing: str, identity: str, asked: Any, now: float) -> Deferred[None]:
+        """An action is about to be done: its id is used from now on."""
+        return self._worker.run(self._begin, thing, identity, json.dumps(asked), now)
+
+    def done(self, thing: str, identity: str) -> Deferred[None]:
+        """It is known that the action was done."""
+        return self._worker.run(self._done, thing, identity)
+
+    def note(self, step: Step) -> Deferred[None]:
+        """One more line of the audit log."""
+        return self._worker.run(self._note, step)
+
+    def steps(self, limit: int = 100) -> Deferred[list[dict[str, Any]]]:
+        """The newest lines of the audit log, newest first."""
+        return self._worker.run(self._steps, min(limit, MOST_STEPS))
+
+    # in the worker
+
+    def _open(self) -> None:
+        try:
+            db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                db.executescript(f"BEGIN; {_TABLES} COMMIT;")
+            elif version != SCHEMA:
+                raise sqlite3.DatabaseError(f"its form is {version}, not {SCHEMA}")
+            db.execute("SELECT count(*) FROM settled").fetchone()
+        except sqlite3.Error as error:
+            raise StateError(
+                f"{self._path} cannot be used ({error}): move it away, it is made anew, but actions that were asked "
+                "for before may then run again"
+            ) from None
+        self._db = db
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    @property
+    def _open_db(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise sqlite3.ProgrammingError("the journal is not open")
+        return self._db
+
+    def _record(self, thing: str) -> Record:
+        settled: dict[str, dict[FieldPath, tuple[Any, ...]]] = {}
+        rows = self._open_db.execute("SELECT shadow, path, value, proposed FROM settled WHERE thing = ?", (thing,))
+        for shadow, path, *values in rows:
+            both = tuple(json.loads(value) for value in values if value is not None)
+            settled.setdefault(shadow, {})[tuple(json.loads(path))] = both
+        ids = self._open_db.execute("SELECT id, asked, done FROM ids WHERE thing = ?", (thing,))
+        return Record(settled, {identity: (json.loads(asked), bool(done)) for identity, asked, done in ids})
+
+    def _propose(self, thing: str, shadow: str, leaves: dict[FieldPath, Any]) -> None:
+        with _Transaction(self._open_db) as db:
+            db.executemany(
+                "INSERT INTO settled (thing, shadow, path, proposed) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET proposed = excluded.proposed",
+                [(thing, shadow, json.dumps(path), json.dumps(value)) for path, value in leaves.items()],
+            )
+
+    def _settle(self, thing: str, shadow: str, leaves: dict[FieldPath, Any]) -> None:
+        with _Transaction(self._open_db) as db:
+            db.executemany(
+                "INSERT INTO settled (thing, shadow, path, value) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET value = excluded.value, proposed = NULL",
+                [(thing, shadow, json.dumps(path), json.dumps(value)) for path, value in leaves.items()],
+            )
+
+    def _begin(self, thing: str, identity: str, asked: str, now: float) -> None:
+        with _Transaction(self._open_db) as db:
+            db.execute("DELETE FROM ids WHERE at < ?", (now - IDS_KEPT,))
+            db.execute("INSERT INTO ids VALUES (?, ?, ?, ?, 0)", (thing, identity, now, asked))
+
+    def _done(self, thing: str, identity: str) -> None:
+        self._open_db.execute("UPDATE ids SET done = 1 WHERE thing = ? AND id = ?", (thing, identity))
+
+    def _note(self, step: Step) -> None:
+        with _Transaction(self._open_db) as db:
+            number = db.execute("INSERT INTO steps (step) VALUES (?)", (json.dumps(asdict(step)),)).lastrowid or 0
+            db.execute("DELETE FROM steps WHERE number <= ?", (number - STEPS_KEPT,))
+
+    def _steps(self, limit: int) -> list[dict[str, Any]]:
+        rows = self._open_db.execute("SELECT step FROM steps ORDER BY number DESC LIMIT ?", (limit,))
+        return [json.loads(row[0]) for row in rows]
+
+
+class _Transaction:
+    """All or nothing, on the disk at the end."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._db.execute("BEGIN IMMEDIATE")
+        return self._db
+
+    def __exit__(self, kind: object, value: object, trace: object) -> None:
+        self._db.execute("COMMIT" if kind is None else "ROLLBACK")

@@ -1,0 +1,187 @@
+"""The command service: hears what the cloud desires, and has it executed and settled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from victron_twin.catalog.commands import Class
+from victron_twin.gx.service import GXService
+from victron_twin.shadows.backend import Delta
+from victron_twin.shadows.sync import Shadow, ShadowSync
+from victron_twin.twin.flat import Flat, Path, overlaid
+from victron_twin.twin.plan import at
+from victron_twin.twin.policy import Policy
+from victron_twin.twin.shadow import same
+from victron_twin.twin.twin import Sheet, Twin
+
+from .clerk import Clerk, Office
+from .journal import Journal, Record
+from .writer import Writer
+
+#: How often desires that wait for a GX are looked at, in s.
+LOOK = 2.0
+
+
+class CommandService(Service):
+    """Decides for a :class:`~victron_twin.shadows.sync.ShadowSync` on what is desired."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        sync: ShadowSync,
+        journal: Journal,
+        policy: Policy,
+        fatal: Callable[[str], None],
+    ) -> None:
+        self.journal = journal
+        self._clock = clock
+        self._sync = sync
+        self._policy = policy
+        self._fatal = fatal
+        self._offices: dict[str, Office] = {}
+        self._clerks: dict[tuple[str, str], Clerk] = {}
+        self._unwatch: Callable[[], None] = lambda: None
+        self._look = LoopingCall(self._look_at_what_waits)
+        self._look.clock = clock
+        sync.decide(self)
+
+    def add(self, thing: str, gx: GXService) -> Deferred[None]:
+        """Execute what is desired of this thing on this GX; done when its journal has been read.
+
+        Before the start nothing is read yet: :meth:`prepare` does it.
+        """
+        self._offices[thing] = Office(
+            self._clock, thing, gx, Writer(self._clock, gx), self._sync, self.journal, self._policy, Record({}, {})
+        )
+        return self._load(thing) if self.running else succeed(None)
+
+    def over(self, thing: str, sheets: Mapping[str, Sheet]) -> dict[str, Sheet]:
+        """The documents of a thing with what became of its desires."""
+        return {name: self.clerk(thing, name).desk.over(sheet) for name, sheet in sheets.items()}
+
+    def restore(self, thing: str, shadow: str, reported: Mapping[str, Any], twin: Twin) -> None:
+        """Take up what an earlier run has reported of desires."""
+        actions = [
+            tuple(row.name.split("."))
+            for row in twin.catalog.fields(shadow)
+            if row.writable
+            and (command := twin.catalog.commands.of(shadow, row.name)) is not None
+            and command.kind is Class.ACTION
+        ]
+        self.clerk(thing, shadow).desk.restore(reported, actions)
+
+    def clerk(self, thing: str, shadow: str) -> Clerk:
+        clerk = self._clerks.get((thing, shadow))
+        if clerk is None:
+            clerk = self._clerks[thing, shadow] = Clerk(self._offices[thing], shadow)
+        return clerk
+
+    # the service
+
+    def startService(self) -> None:
+        super().startService()
+        self._unwatch = self._sync.backend.watch(self._delta)
+        self._look.start(LOOK, now=False).addErrback(self._failed("the look at pending desires has stopped"))
+
+    def stopService(self) -> None:
+        super().stopService()
+        self._unwatch()
+        if self._look.running:
+            self._look.stop()
+
+    # what the sync asks of its decider
+
+    def prepare(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._prepare())
+
+    def finish(self) -> Deferred[None]:
+        return self.journal.close()
+
+    async def _prepare(self) -> None:
+        await self.journal.open()
+        for thing in self._offices:
+            await self._load(thing)
+
+    async def _load_record(self, thing: str) -> None:
+        self._offices[thing].record = await self.journal.record(thing)
+
+    def _load(self, thing: str) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._load_record(thing))
+
+    def read(self, shadow: Shadow) -> None:
+        office = self._offices.get(shadow.thing)
+        if office is None:
+            return
+        ledger = shadow.ledger
+        ledger.settled = office.record.settled.setdefault(shadow.name, {})
+        reported = ledger.reported()
+        for path, values in ledger.settled.items():
+            if len(values) > 1:
+                old, proposed = values
+                arrived = same(at(ledger.desired, path), proposed) or same(at(reported, path), proposed)
+                ledger.settled[path] = (proposed,) if arrived else (old,)
+        self._decide(shadow)
+
+    def propose(self, shadow: Shadow, leaves: Flat) -> Deferred[None]:
+        values = self._by_field(shadow, leaves)
+        for path, value in values.items():
+            shadow.ledger.settled[path] = (*shadow.ledger.settled.get(path, ())[:1], value)
+        return self.journal.propose(shadow.thing, shadow.name, values)
+
+    def accepted(self, shadow: Shadow, leaves: Flat) -> None:
+        values = self._by_field(shadow, leaves)
+        shadow.ledger.settled.update({path: (value,) for path, value in values.items()})
+        self.journal.settle(shadow.thing, shadow.name, values).addErrback(
+            self._failed("what was settled could not be written down")
+        )
+
+    def _by_field(self, shadow: Shadow, leaves: Flat) -> dict[Path, Any]:
+        """The values of the fields that these leaves of desired belong to: an action's is its whole object."""
+        catalog = self._offices[shadow.thing].gx.twin.catalog
+        desired = overlaid(shadow.ledger.desired, leaves)
+        values: dict[Path, Any] = {}
+        for leaf in leaves:
+            start = 2 if leaf[0] == "devices" else 0
+            lengths = range(start + 1, len(leaf))
+            path = next((leaf[:n] for n in lengths if catalog.commands.of(shadow.name, ".".join(leaf[start:n]))), leaf)
+            values[path] = at(desired, path)
+        return values
+
+    # what happens
+
+    def _delta(self, delta: Delta) -> None:
+        if delta.thing in self._offices and delta.shadow in self._offices[delta.thing].gx.twin.catalog.shadows:
+            if delta.client_token:
+                self.clerk(delta.thing, delta.shadow).token(delta.version, delta.client_token)
+            self._sync.refresh(delta.thing, delta.shadow, delta.version)
+
+    def _look_at_what_waits(self) -> None:
+        now = self._clock.seconds()
+        for shadow in self._sync.shadows():
+            clerk = self._clerks.get((shadow.thing, shadow.name))
+            if clerk is not None:
+                clerk.desk.sweep(now)
+                if clerk.waits:
+                    self._decide(shadow)
+
+    def _decide(self, shadow: Shadow) -> None:
+        deciding = self.clerk(shadow.thing, shadow.name).look(shadow)
+        if deciding is not None:
+            deciding.addErrback(self._failed(f"the desires of {shadow.name} could not be decided"))
+
+    def _failed(self, what: str) -> Callable[[Failure], None]:
+        def log(failure: Failure) -> None:
+            if self.running:  # what is under way at a stop goes on after the next start
+                self._log.failure(what, failure=failure)
+
+        return log
