@@ -14,6 +14,10 @@ class StateError(Exception):
     """The state folder cannot be used; the message names it and says what to do."""
 
 
+class InUse(StateError):
+    """Another process has it, most likely the running service."""
+
+
 class StateFolder:
     """A folder that this process alone keeps its state in, until :meth:`release` or its end.
 
@@ -38,7 +42,7 @@ class StateFolder:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-                raise StateError(
+                raise InUse(
                     f"state_dir {path} is already in use by another victron-twin (pid {holder or 'unknown'}): "
                     "stop that one, or set state_dir to another folder"
                 ) from None

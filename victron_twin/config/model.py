@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from .layers import (
     from_options,
     misspelt,
 )
-from .secret import Secret
+from .secret import Secret, exposed
 
 TLS_PORT, PLAIN_PORT = 8883, 1883
 
@@ -199,13 +198,10 @@ def _odd_cadences(raws: Values, values: Mapping[str, Any]) -> list[str]:
 
 def _open_files(file: Path | None, top: Mapping[str, Any], gx: tuple[GXConfig, ...]) -> list[str]:
     """What is said of files with secrets that others can read."""
-    named = [
-        ("config", file),
-        *(("gx.password_file", one.password_file) for one in gx),
-        ("iotcore.key", top["iotcore.key"]),
-    ]
-    return [
-        f"{name}: others can read {path}: chmod o-r {path}"
-        for name, path in named
-        if path is not None and path.stat().st_mode & stat.S_IROTH
-    ]
+    return exposed(
+        [
+            ("config", file),
+            *(("gx.password_file", one.password_file) for one in gx),
+            ("iotcore.key", top["iotcore.key"]),
+        ]
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -37,3 +39,20 @@ def read_password(path: Path) -> Secret:
     if not value:
         raise ValueError(f"{path}: the file is empty")
     return Secret(value)
+
+
+def exposed(named: Iterable[tuple[str, Path | None]]) -> list[str]:
+    """What is said of files with secrets that others can read; ``named`` gives each with the key that names it."""
+    return [
+        f"{name}: others can read {path}: chmod o-r {path}"
+        for name, path in named
+        if path is not None and _mode(path) & stat.S_IROTH
+    ]
+
+
+def _mode(path: Path) -> int:
+    """0 for what is not there, or not to be seen from here."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
