@@ -14,6 +14,7 @@ from . import __version__
 #: Each command: the module that has its ``Options`` and its ``main(options) -> int``, and what it does.
 COMMANDS = {
     "demo": ("demo", "Show a simulated site: the service, its page and a small live table."),
+    "doctor": ("doctor", "Examine each link from here to the GX, and say what is wrong."),
     "simulate": ("simulator.command", "Be a GX device that other MQTT clients can use too."),
     "capture": ("simulator.capture", "Record a GX to a file (JSONL, gzip by its name)."),
     "replay": ("simulator.replay", "Play a recording back as a GX."),
