@@ -227,6 +227,7 @@ class GXService(MultiService):
         }
         session.subscribe(f"N/{portal}/#").addErrback(self._refused)
         self._picture.connected()
+        self.status.state = self._effects.state
         if self._alive.running:
             self._alive.stop()
         self._alive.start(KEEPALIVE, now=False).addErrback(self._stopped, "the keepalive of the GX")
@@ -253,6 +254,7 @@ class GXService(MultiService):
             self._alive.stop()
         self._end_round()
         self._picture.lost()
+        self.status.state = self._effects.state
         if self.running:
             self._backoff.failed(reason)
             self._log.warn(
@@ -382,6 +384,9 @@ class _Counted:
     def __init__(self, endpoint: IStreamClientEndpoint, status: LinkStatus) -> None:
         self._endpoint = endpoint
         self._status = status
+
+    def __repr__(self) -> str:
+        return f"the GX at {self._status.host}"
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         self._status.attempts += 1
