@@ -12,10 +12,10 @@ from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from victron_twin.config import GXConfig
+from victron_twin.config import GXConfig, read_password
 from victron_twin.gx.backoff import Backoff
 from victron_twin.gx.endpoint import Credentials, SessionEndpoint
-from victron_twin.gx.errors import Unresolvable
+from victron_twin.gx.errors import LinkError, Unresolvable
 from victron_twin.gx.pins import Pins
 from victron_twin.gx.session import Session
 from victron_twin.gx.trust import Trust, fingerprint, policy
@@ -25,14 +25,28 @@ def gx_endpoint(
     reactor: Any,
     gx: GXConfig,
     pins: Pins,
-    login: Callable[[], Credentials],
     backoff: Backoff,
     client_id: str,
 ) -> IStreamClientEndpoint:
     """The endpoint of a configured GX, whose failures are told to the backoff."""
     trust = Trust.parse(gx.trust)
-    endpoint = GXEndpoint(reactor, gx.host, gx.port, trust, pins, login, client_id, gx.connect_timeout)
+    endpoint = GXEndpoint(reactor, gx.host, gx.port, trust, pins, login(gx), client_id, gx.connect_timeout)
     return backoff.watch(endpoint)
+
+
+def login(gx: GXConfig) -> Callable[[], Credentials]:
+    """Asked at each attempt, so that a password file is read again."""
+
+    def ask() -> Credentials:
+        password = gx.password
+        if gx.password_file is not None:
+            try:
+                password = read_password(gx.password_file)
+            except ValueError as error:
+                raise LinkError(f"gx.password_file: {error}") from None
+        return Credentials(gx.username or "", password.reveal() if password is not None else None)
+
+    return ask
 
 
 @implementer(IStreamClientEndpoint)
@@ -96,9 +110,9 @@ class GXEndpoint:
             pin = fingerprint(certificate)
             self._pins.remember(self._host, self._port, pin)
             self._log.info(
-                "{host}:{port} is trusted by its certificate from now on: SHA-256 {pin}, kept in {where}",
+                "{host}:{port} is trusted by its certificate {how}: SHA-256 {pin}",
                 host=self._host,
                 port=self._port,
+                how=f"from now on, kept in {self._pins.where}" if self._pins.lasting else "for this run",
                 pin=pin,
-                where=self._pins.where,
             )

@@ -20,12 +20,13 @@ class Pins:
 
     Args:
         path: a JSON file; None keeps the pins in memory only.
-        read_only: nothing is ever remembered, for a diagnosis beside a running service.
+        read_only: the file is never written, for what runs beside the service; what is remembered is forgotten at the
+            end.
     """
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         self._path = path
-        self._read_only = read_only
+        self.lasting = path is not None and not read_only  #: whether what is remembered is kept
         self._memory: dict[str, str] = {}
 
     @property
@@ -39,12 +40,10 @@ class Pins:
 
     def remember(self, host: str, port: int, sha256: str) -> None:
         """Trust this certificate, and no other, from now on. Written before this returns."""
-        if self._read_only:
+        if self._path is None or not self.lasting:
+            self._memory[_key(host, port)] = sha256
             return
         pins = {**self._read(), _key(host, port): sha256}
-        if self._path is None:
-            self._memory = pins
-            return
         try:
             files.write_json(self._path, pins)
         except OSError as error:
@@ -63,7 +62,7 @@ class Pins:
                     f"{self._path}: the pin of {key} is no SHA-256 in hex; without that line its certificate is "
                     "trusted anew"
                 )
-        return pins
+        return {**self._memory, **pins}
 
 
 def _key(host: str, port: int) -> str:
