@@ -125,11 +125,15 @@ class CommandService(Service):
         ledger = shadow.ledger
         ledger.settled = office.record.settled.setdefault(shadow.name, {})
         reported = ledger.reported()
+        resolved: Flat = {}
         for path, values in ledger.settled.items():
             if len(values) > 1:
                 old, proposed = values
                 arrived = same(at(ledger.desired, path), proposed) or same(at(reported, path), proposed)
                 ledger.settled[path] = (proposed,) if arrived else (old,)
+                resolved[path] = ledger.settled[path][0]
+        if resolved:
+            self._write_down(shadow, resolved)
         self._decide(shadow)
 
     def propose(self, shadow: Shadow, leaves: Flat) -> Deferred[None]:
@@ -141,6 +145,9 @@ class CommandService(Service):
     def accepted(self, shadow: Shadow, leaves: Flat) -> None:
         values = self._by_field(shadow, leaves)
         shadow.ledger.settled.update({path: (value,) for path, value in values.items()})
+        self._write_down(shadow, values)
+
+    def _write_down(self, shadow: Shadow, values: Mapping[Path, Any]) -> None:
         self.journal.settle(shadow.thing, shadow.name, values).addErrback(
             self._failed("what was settled could not be written down")
         )

@@ -50,7 +50,7 @@ class Decider(Protocol):
         """What the backend holds was read into the shadow's ledger."""
 
     def propose(self, shadow: Shadow, leaves: Flat) -> Deferred[None]:
-        """These leaves of desired are about to be overwritten; they are not before this is done."""
+        """These leaves of desired are about to be settled with these values; they are not before this is done."""
 
     def accepted(self, shadow: Shadow, leaves: Flat) -> None:
         """They were."""
@@ -128,6 +128,7 @@ class ShadowSync(Service):
         self._fatal = fatal
         self._names = names
         self._sources: dict[str, Source] = {}
+        self._added: dict[str, float] = {}
         self._listed: set[str] = set()
         self._shadows: dict[tuple[str, str], Shadow] = {}
         self._calls: list[LoopingCall] = []
@@ -139,6 +140,7 @@ class ShadowSync(Service):
     def add(self, thing: str, source: Source) -> None:
         """Keep the shadows of a thing as this source says."""
         self._sources[thing] = source
+        self._added[thing] = self.clock.seconds()
 
     def observe(self, observer: Observer) -> None:
         """Call with (thing, shadow) after each acknowledged update."""
@@ -182,9 +184,14 @@ class ShadowSync(Service):
         return list(self._shadows.values())
 
     def waiting(self) -> float:
-        """How long the oldest update has been waiting for its acknowledgement, in s."""
-        now = self.clock.seconds()
-        return max((now - s.due_since for s in self._shadows.values() if s.due_since is not None), default=0.0)
+        """How long the oldest update has been waiting for its acknowledgement, in s.
+
+        While it waits for others to go with it, it does not wait for that yet.
+        """
+        batch = self._cadences.batch
+        since = [max(s.due_since, s.written + batch) for s in self._shadows.values() if s.due_since is not None]
+        since += [added for thing, added in self._added.items() if thing not in self._listed]
+        return max(0.0, self.clock.seconds() - min(since)) if since else 0.0
 
     def startService(self) -> None:
         super().startService()
@@ -312,6 +319,8 @@ class ShadowSync(Service):
             for request in shadow.ledger.clearing(shadow.settle.clear):
                 answer = await self._answer(self.backend.update(shadow.thing, shadow.name, request))
                 shadow.ledger.cleared(request, answer["version"])
+            if self._decider is not None:
+                self._decider.accepted(shadow, shadow.ledger.settling(self.shown(shadow), shadow.settle.paths))
             self._settled(shadow, True)
 
     async def _step(self, shadow: Shadow) -> bool:
@@ -322,13 +331,13 @@ class ShadowSync(Service):
         patch = ledger.patch(wanted, settle) if wanted else None
         if patch is None:
             return False
-        if patch.desired and self._decider is not None:
-            await self._decider.propose(shadow, patch.desired)
+        if patch.settles and self._decider is not None:
+            await self._decider.propose(shadow, patch.settles)
         request = patch.request(ledger.version)
         answer = await self._answer(self.backend.update(shadow.thing, shadow.name, request))
         in_order = ledger.accept(patch, answer["version"])
-        if patch.desired and self._decider is not None:
-            self._decider.accepted(shadow, patch.desired)
+        if patch.settles and self._decider is not None:
+            self._decider.accepted(shadow, patch.settles)
         shadow.written = self.clock.seconds()
         shadow.updates += 1
         if not in_order:
@@ -340,7 +349,8 @@ class ShadowSync(Service):
         if settlement is not None:
             settlement.done.callback(accepted)
 
-    async def _read(self, shadow: Shadow) -> Document:
+    async def _read(self, shadow: Shadow, source: Source | None = None) -> None:
+        """Load what the backend holds; at the start the source takes it up, before anybody decides on it."""
         try:
             document = await self._answer(self.backend.get(shadow.thing, shadow.name))
         except NotFound:
@@ -349,9 +359,10 @@ class ShadowSync(Service):
         self._settled(shadow, False)
         shadow.stale, shadow.known = False, True
         shadow.news = 0
+        if source is not None:
+            source.restore(shadow.name, document["state"].get("reported") or {})
         if self._decider is not None:
             self._decider.read(shadow)
-        return document
 
     async def _answer(self, request: Deferred[Document]) -> Document:
         try:
@@ -380,10 +391,9 @@ class ShadowSync(Service):
     async def _take_up(self, thing: str, source: Source) -> None:
         try:
             names = await self.backend.named_shadows(thing).addTimeout(ANSWER_TIMEOUT, self.clock)
-            for name in self._names.intersection(names):
+            for name in sorted(self._names.intersection(names)):
                 shadow = self._shadows.setdefault((thing, name), Shadow(thing, name))
-                document = await self._read(shadow)
-                source.restore(name, document["state"].get("reported") or {})
+                await self._read(shadow, source)
         except (ShadowError, TimeoutError) as error:
             self._log.warn("The shadows of {thing} cannot be read yet: {why}", thing=thing, why=error)
             self._listing[thing] = self.clock.seconds() + FIRST_WAIT * 5

@@ -31,11 +31,15 @@ COMMANDS = "commands"
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One update: leaves of reported to set, or to remove; with those to set, leaves of desired to overwrite."""
+    """One update: leaves of reported to set, or to remove; with those to set, leaves of desired to overwrite.
+
+    ``settles`` are all leaves of desired that are settled by it, those too that have the value already.
+    """
 
     set: Flat
     remove: tuple[Path, ...] = ()
     desired: Flat = field(default_factory=dict)
+    settles: Flat = field(default_factory=dict)
 
     def request(self, version: int) -> dict[str, Any]:
         """The payload of the update. Never an empty object, never a null beside a value.
@@ -159,9 +163,15 @@ class Ledger:
         reported value of a settled desire moves, so that no delta stays.
         """
         changed = {p: v for p, v in wanted.items() if self._moved(p, v, 0.0)}
-        desired = self._overwritten(wanted, settle, changed)
+        settling = self.settling(wanted, settle)
+        settles = {**settling, **self._followed(changed)}
+        desired = {
+            p: v
+            for p, v in settles.items()
+            if (p in settling or at(self.desired, p) is not None) and not same(v, at(self.desired, p))
+        }
         if changed or desired:
-            return Patch(changed, desired=desired)
+            return Patch(changed, desired=desired, settles=settles)
         gone = {_highest(path, wanted) for path in self._gone(wanted)}
         return Patch({}, tuple(sorted(gone))) if gone else None
 
@@ -187,18 +197,22 @@ class Ledger:
         self._desire({} if desired is None else overlaid(self.desired, flatten(desired)))
         self.version = version
 
-    def _overwritten(self, wanted: Flat, settle: Collection[Path], changed: Flat) -> Flat:
-        """The leaves of desired that take the value of reported."""
-        if not self.desired:
-            return {}
-        # The object of an action is several leaves.
-        desired = {p: v for p, v in wanted.items() if any(p[: len(path)] == path for path in settle)}
-        for path, value in changed.items():
-            if path not in desired and path[0] != COMMANDS:
-                asked = at(self.desired, path)
-                if asked is not None and not is_new(path, asked, self.settled, self.reported()):
-                    desired[path] = value
-        return {p: v for p, v in desired.items() if not same(v, at(self.desired, p))}
+    @staticmethod
+    def settling(wanted: Flat, settle: Collection[Path]) -> Flat:
+        """The leaves that these desires are settled with; the object of an action is several."""
+        return {p: v for p, v in wanted.items() if any(p[: len(path)] == path for path in settle)}
+
+    def _followed(self, changed: Flat) -> Flat:
+        """The leaves of settled desires whose reported value moves; also where the desire itself was removed since."""
+        followed: Flat = {}
+        for path, value in changed.items() if self.desired or self.settled else ():
+            asked = at(self.desired, path) if path[0] != COMMANDS else None
+            if asked is None:
+                if path in self.settled:
+                    followed[path] = value
+            elif not is_new(path, asked, self.settled, self.reported()):
+                followed[path] = value
+        return followed
 
     def _moved(self, path: Path, value: Any, deadband: float) -> bool:
         if path not in self.acknowledged:
