@@ -49,15 +49,17 @@ class Core:
     def pieces(self) -> dict[str, Any]:
         """What the page follows: the health, and each shadow as the twin says it."""
         pieces: dict[str, Any] = {"health": self.health.report()}
-        versions = {(s.thing, s.name): s.ledger.version for s in self.sync.shadows()}
+        shadows = {(s.thing, s.name): s for s in self.sync.shadows()}
         now = self.sync.clock.seconds()
         for thing, source in self.sources.items():
             for name, sheet in source.sheets(now).items():
+                shadow = shadows.get((thing, name))
                 pieces[f"shadow/{thing}/{name}"] = {
                     "thing": thing,
                     "name": name,
                     "title": self.catalog.shadows[name].title,
-                    "version": versions.get((thing, name), 0),
+                    "version": shadow.ledger.version if shadow else 0,
+                    "problem": shadow.problem if shadow else "",
                     "reported": nest(sheet.values),
                     "units": {
                         ".".join(path[2:] if path[0] == "devices" else path): row.unit

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -32,13 +32,16 @@ class BadInput:
         self.counts[trouble] += 1
         if (trouble, where) not in self._told and len(self._told) < MOST_TOLD:
             self._told.add((trouble, where))
-            self._log.warn(
-                "Bad input ({trouble}) at {where}: {value!r}", trouble=trouble.value, where=where, value=value
-            )
+            shown = reprlib.repr(value)
+            self._log.warn("Bad input ({trouble}) at {where}: {value}", trouble=trouble.value, where=where, value=shown)
 
 
 class Health:
-    """Looks at the services; holds no state of its own but the start."""
+    """Looks at the services; holds no state of its own but the start.
+
+    A GX is live from the end of its first full publish after a connection or a gap: while it is still filling, what
+    is not there yet could be taken for gone.
+    """
 
     def __init__(self, clock: IReactorTime, version: str, gxs: list[GXService], sync: ShadowSync) -> None:
         self._clock = clock
@@ -46,7 +49,6 @@ class Health:
         self.version = version
         self.gxs = gxs
         self.sync = sync
-        self.more: list[Callable[[], dict[str, Any]]] = []
 
     def uptime(self) -> float:
         """Seconds since the start."""
@@ -54,9 +56,7 @@ class Health:
 
     def healthy(self) -> bool:
         """Every GX is live, and no update waits too long for its acknowledgement."""
-        return all(gx.status.state in ("live", "filling") and gx.status.connected for gx in self.gxs) and (
-            self.sync.waiting() <= LONGEST_WAIT
-        )
+        return all(gx.live for gx in self.gxs) and self.sync.waiting() <= LONGEST_WAIT
 
     def problems(self) -> list[str]:
         """What is wrong, in words."""
@@ -66,10 +66,9 @@ class Health:
 
     def report(self) -> dict[str, Any]:
         """The body of /health; the first five names are the mission's."""
-        received = [gx.status.last_received for gx in self.gxs if gx.status.last_received is not None]
-        report: dict[str, Any] = {
+        return {
             "mqttConnected": all(gx.status.connected for gx in self.gxs),
-            "lastDataReceived": int(max(received) * 1000) if received else None,
+            "lastDataReceived": _milliseconds(max((gx.status.last_received or 0.0 for gx in self.gxs), default=0.0)),
             "activeShadows": sorted({s.name for s in self.sync.shadows() if s.ledger.version}),
             "connectionAttempts": sum(gx.status.attempts for gx in self.gxs),
             "uptime": int(self.uptime() * 1000),
@@ -84,11 +83,13 @@ class Health:
                     "portalId": gx.twin.portal,
                     "connected": gx.status.connected,
                     "state": gx.status.state,
+                    "lastDataReceived": _milliseconds(gx.status.last_received),
                     "problem": gx.status.problem,
                 }
                 for gx in self.gxs
             ],
         }
-        for more in self.more:
-            report.update(more())
-        return report
+
+
+def _milliseconds(moment: float | None) -> int | None:
+    return int(moment * 1000) if moment else None

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from victron_twin.twin.readings import Trouble
+
 from .health import BadInput, Health
 
 
@@ -30,8 +32,8 @@ class Metrics(Collector):
         )
         yield _gauge(
             "victron_twin_gx_live",
-            "1 while the GX publishes",
-            [(labels, float(gx.status.state == "live")) for labels, gx in gxs],
+            "1 while the GX publishes and its picture is complete",
+            [(labels, float(gx.live)) for labels, gx in gxs],
             "host",
         )
         yield _counter(
@@ -49,7 +51,7 @@ class Metrics(Collector):
         yield _counter(
             "victron_twin_bad_input",
             "Messages that gave no value, by kind",
-            [((kind.value,), count) for kind, count in self._bad_input.counts.items()],
+            [((kind.value,), self._bad_input.counts[kind]) for kind in Trouble],
             "kind",
         )
         shadows = health.sync.shadows()
