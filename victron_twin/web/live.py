@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import Request
+from twisted.web.server import Request
 from zope.interface import implementer
 
 #: The pieces by name, ``health`` or ``shadow/<thing>/<name>``; each anything that is JSON. The event that brings a
@@ -23,6 +23,8 @@ Pieces = Callable[[], Mapping[str, Any]]
 TICK = 1.0
 #: A comment this often keeps proxies and the browser from giving up on a quiet stream, in ticks.
 COMMENT_EVERY = 15
+#: Whoever takes nothing for this long has gone without saying so, in ticks.
+MOST_SKIPPED = 120
 #: Pages that may follow at once.
 MOST_FOLLOWERS = 32
 
@@ -33,13 +35,17 @@ class _Follower:
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self.ended: Deferred[bytes] = Deferred(lambda _: self.stopProducing())
         self._sent: dict[str, bytes] = {}
         self._paused = False
+        self.skipped = 0
+        self.ended: Deferred[bytes] = Deferred()
 
     def offer(self, pieces: Mapping[str, bytes]) -> None:
+        """Send what the reader does not have, if it takes anything now."""
         if self._paused:
+            self.skipped += 1
             return
+        self.skipped = 0
         for name, data in pieces.items():
             if self._sent.get(name) != data:
                 self._sent[name] = data
@@ -51,8 +57,10 @@ class _Follower:
             self._request.write(b": still here\n\n")
 
     def end(self) -> None:
-        self._request.unregisterProducer()
-        self.ended.callback(b"")
+        self.stopProducing()
+        if not self.ended.called:
+            self._request.unregisterProducer()
+            self.ended.callback(b"")
 
     def pauseProducing(self) -> None:
         self._paused = True
@@ -75,25 +83,22 @@ class Live(Service):
         self._tick = LoopingCall(self._compare)
         self._tick.clock = clock
         self._ticks = 0
+        self._broken = False
 
     def startService(self) -> None:
         super().startService()
-        self._tick.start(TICK).addErrback(self._stopped)
+        self._tick.start(TICK, now=False).addErrback(self._stopped)
 
     def stopService(self) -> None:
         super().stopService()
         if self._tick.running:
             self._tick.stop()
         for follower in tuple(self._followers):
-            follower.end()
-        self._followers.clear()
-
-    def _stopped(self, failure: Failure) -> None:
-        self._log.failure("the live stream has stopped", failure=failure)
+            self._end(follower)
 
     def follow(self, request: Request) -> Deferred[bytes] | None:
-        """Answer a request with the stream until the reader leaves or the service stops. None: too many follow."""
-        if len(self._followers) >= MOST_FOLLOWERS:
+        """Answer a request with the stream until the reader leaves or the service stops. None: it cannot be now."""
+        if not self.running or len(self._followers) >= MOST_FOLLOWERS:
             return None
         follower = _Follower(request)
         request.setHeader(b"Content-Type", b"text/event-stream")
@@ -104,15 +109,33 @@ class Live(Service):
         follower.offer(self._encoded())
         return follower.ended
 
-    def _encoded(self) -> dict[str, bytes]:
-        return {name: orjson.dumps(piece) for name, piece in self._pieces().items()}
-
     def _compare(self) -> None:
-        self._ticks += 1
         if not self._followers:
             return
+        self._ticks += 1
         pieces = self._encoded()
-        for follower in self._followers:
+        for follower in tuple(self._followers):
             follower.offer(pieces)
-            if self._ticks % COMMENT_EVERY == 0:
+            if follower.skipped > MOST_SKIPPED:
+                self._end(follower)
+            elif self._ticks % COMMENT_EVERY == 0:
                 follower.comment()
+
+    def _encoded(self) -> dict[str, bytes]:
+        """The pieces as they are sent; none where they cannot be made, which is told once and ends nothing."""
+        try:
+            encoded = {name: orjson.dumps(piece) for name, piece in self._pieces().items()}
+        except Exception:  # noqa: BLE001 - the page is no reason to stop, nor is it when it is well again
+            if not self._broken:
+                self._broken = True
+                self._log.failure("What the page shows could not be put together")
+            return {}
+        self._broken = False
+        return encoded
+
+    def _end(self, follower: _Follower) -> None:
+        self._followers.discard(follower)
+        follower.end()
+
+    def _stopped(self, failure: Failure) -> None:
+        self._log.failure("the live stream has stopped", failure=failure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
@@ -10,25 +9,31 @@ from typing import Any
 import orjson
 from klein import Klein
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from twisted.web.http import Request
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+from twisted.web.iweb import IRequest
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from victron_twin.health import Health
 
+from .errors import refuse
 from .live import Live
 
-#: The page loads nothing from elsewhere and runs nothing inline.
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
 }
 
-
-def answer(request: Request, status: int, body: bytes, content_type: str = "application/json") -> bytes:
-    """Set status and type; the body is what a klein route returns."""
-    request.setResponseCode(status)
-    request.setHeader("Content-Type", content_type)
-    return body
+#: The page loads nothing from elsewhere, runs nothing inline, and is asked for anew after an update of the service.
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
 
 
 class Pages:
@@ -40,44 +45,55 @@ class Pages:
         self._health = health
         self._registry = registry
         self._live = live
-        self._schemas = schemas
+        self._schemas = {f"{name}.json": schema for name, schema in schemas.items()}
         self._static = {entry.name: entry.read_bytes() for entry in files(__package__).joinpath("static").iterdir()}
 
     @app.route("/", methods=["GET"])
     def page(self, request: Request) -> bytes:
-        return self._file(request, "index.html")
+        return self.static(request, "index.html")
 
     @app.route("/static/<name>", methods=["GET"])
     def static(self, request: Request, name: str) -> bytes:
-        return self._file(request, name)
-
-    def _file(self, request: Request, name: str) -> bytes:
-        body = self._static.get(name)
-        if body is None:
-            return answer(request, 404, b'{"message":"no such file"}')
+        if name not in self._static:
+            return refuse(request, 404, "No file of the page has this name")
         for header, value in PAGE_HEADERS.items():
             request.setHeader(header, value)
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        return answer(request, 200, body, f"{kind}; charset=utf-8")
+        return _answer(request, TYPES[name.rpartition(".")[2]], self._static[name])
 
     @app.route("/health", methods=["GET"])
     def health(self, request: Request) -> bytes:
-        return answer(request, 200 if self._health.healthy() else 503, orjson.dumps(self._health.report()))
+        if not self._health.healthy():
+            request.setResponseCode(503)
+        return _answer(request, "application/json", orjson.dumps(self._health.report()))
 
     @app.route("/metrics", methods=["GET"])
     def metrics(self, request: Request) -> bytes:
-        return answer(request, 200, generate_latest(self._registry), CONTENT_TYPE_LATEST)
+        return _answer(request, CONTENT_TYPE_LATEST, generate_latest(self._registry))
 
     @app.route("/events", methods=["GET"])
-    def events(self, request: Request) -> Any:
-        stream = self._live.follow(request)
-        return stream or answer(request, 503, b'{"message":"too many pages follow already"}')
+    def events(self, request: Request) -> Deferred[bytes] | bytes:
+        if request.method == b"HEAD":
+            return _answer(request, "text/event-stream", b"")
+        return self._live.follow(request) or refuse(request, 503, "Too many pages follow already")
 
     @app.route("/schema/<name>", methods=["GET"])
     def schema(self, request: Request, name: str) -> bytes:
-        schema = self._schemas.get(name.removesuffix(".json"))
-        if schema is None:
-            return answer(
-                request, 404, orjson.dumps({"message": f"no schema of that name; there are {sorted(self._schemas)}"})
-            )
-        return answer(request, 200, orjson.dumps(schema, option=orjson.OPT_INDENT_2), "application/schema+json")
+        if name not in self._schemas:
+            return refuse(request, 404, f"No schema has this name; there are {', '.join(sorted(self._schemas))}")
+        schema = orjson.dumps(self._schemas[name], option=orjson.OPT_INDENT_2)
+        return _answer(request, "application/schema+json", schema)
+
+    @app.handle_errors(NotFound)
+    def no_such_path(self, request: IRequest, failure: Failure) -> bytes:
+        return refuse(request, 404, "Nothing has this path")
+
+    @app.handle_errors(MethodNotAllowed)
+    def only_read(self, request: IRequest, failure: Failure) -> bytes:
+        request.setHeader("Allow", "GET, HEAD")
+        return refuse(request, 405, "This can only be read")
+
+
+def _answer(request: Request, content_type: str, body: bytes) -> bytes:
+    """What a route returns, with its type."""
+    request.setHeader("Content-Type", content_type)
+    return body
