@@ -26,6 +26,7 @@ from .exits import Exits
 from .gx.backoff import Backoff
 from .gx.connect import gx_endpoint
 from .gx.pins import Pins
+from .manhole import Manhole, namespace
 from .metrics import registry
 from .primaries import Primaries
 from .shadows.backend import ShadowBackend
@@ -122,6 +123,8 @@ def assemble(reactor: Any, config: Config) -> MultiService:
     )
     core.root.setServiceParent(root)
     web(reactor, config, core, exits.fatal).setServiceParent(root)
+    if config.manhole is not None:
+        Manhole(reactor, config, namespace(root, core), exits.fatal).setServiceParent(root)
     for warning in config.warnings:
         log.warn("{warning}", warning=warning)
     log.info("Victron Twin {version}: the backend is {name} ({reason})", version=__version__, name=name, reason=reason)

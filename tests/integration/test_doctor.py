@@ -213,11 +213,13 @@ async def test_files_that_others_can_read_or_write(bench: Bench) -> None:
         file.write_text("right\n")
         file.chmod(0o644)
     bench.state.chmod(0o777)
-    (bench.folder / "twin.toml").write_text(f'[gx]\npassword_file = "{password}"\n')
+    (bench.folder / "twin.toml").write_text(
+        f'manhole = "tcp:2222"\nmanhole_keys = "{token}"\n[gx]\npassword_file = "{password}"\n'
+    )
     (bench.folder / "twin.toml").chmod(0o600)
     told = await bench.doctor(port, "--config", str(bench.folder / "twin.toml"), VICTRON_MQTT_PASSWORD="")
     assert told.last == ("Not well: permissions", 1)
-    for remedy in (f"chmod o-r {password}", f"chmod o-r {token}", f"chmod o-w {bench.state}"):
+    for remedy in ("interface=127.0.0.1", f"chmod o-r {password}", f"chmod o-r {token}", f"chmod o-w {bench.state}"):
         assert remedy in told.says("permissions")
 
 
