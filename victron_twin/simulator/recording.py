@@ -12,7 +12,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -163,6 +163,11 @@ class ReplayGX(Plugin):
         self._at = 0.0
         self._origin = 0.0
         self._state: dict[str, bytes] = {SERIAL: b'{"value":"%s"}' % portal_id.encode()}
+        self._listeners: list[Callable[[], object]] = []
+
+    def when_ended(self, call: Callable[[], object]) -> None:
+        """Call once, when all has been played."""
+        self._listeners.append(call)
 
     @property
     def ended(self) -> bool:
@@ -206,6 +211,10 @@ class ReplayGX(Plugin):
             self._show(message.topic[self._start :], message.payload)
         if not self.ended:
             self._call(max(0.0, (self._messages[self._position].t - now) / self._speed), self._play)
+            return
+        listeners, self._listeners = self._listeners, []
+        for call in listeners:
+            call()
 
     def _show(self, topic: str, payload: bytes) -> None:
         if payload:
