@@ -10,12 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.comparison import compare
 from tests.conftest import ExpectErrors
 from tests.simulation.world import CATALOG, THING, World, simulate_paho
-from victron_twin.catalog.model import PLACEHOLDER
 from victron_twin.twin.flat import dotted, flatten
-from victron_twin.twin.plan import at
-from victron_twin.twin.readings import Unreadable, fit, is_number
 
 SIX = ("victron-system", "victron-battery", "victron-solarcharger", "victron-vebus", "victron-gps", "victron-settings")
 
@@ -35,42 +33,8 @@ def world(tmp_path: Path, seed: int, **more: Any) -> Iterator[World]:
 
 
 def differences(world: World) -> list[str]:
-    """Where a shadow is further from the model than the field's deadband, for every field that is one path as it is."""
-    found = []
-    model = world.site.values()
-    for name in SIX:
-        kind = CATALOG.shadows[name]
-        reported = world.reported(name)
-        service = kind.services[0]
-        devices = sorted({t.split("/")[1] for t in model if t.startswith(f"{service}/")}, key=int)
-        for instance in devices:
-            top = instance == str(reported.get("deviceInstance"))
-            section = reported if top else reported.get("devices", {}).get(instance, {})
-            if section.get("connected") is not True:
-                found.append(f"{name} {service}/{instance} is not shown as connected")
-            for row in CATALOG.fields(name):
-                if (
-                    row.name == "redetectSystem"
-                    or row.rule
-                    or PLACEHOLDER.search(row.name)
-                    or row.service != service
-                    or len(row.sources) != 1
-                ):
-                    continue
-                source = row.sources[0]
-                holder = instance if source.service == service else "0"
-                raw = model.get(f"{source.service}/{holder}{source.path}")
-                try:
-                    value = fit(raw, row, CATALOG)
-                except Unreadable:
-                    value = None
-                shown = at(section, tuple(row.name.split(".")))
-                if row.name == "state" and value is None:
-                    continue
-                near = is_number(value) and is_number(shown) and abs(value - shown) <= row.deadband + 1e-6
-                if not near and value != shown:
-                    found.append(f"{name} {service}/{instance} {row.name}: GX {value!r}, shadow {shown!r}")
-    return found
+    """Where a shadow is further from the model than the field's deadband."""
+    return compare(world.site.values(), world.reported, CATALOG).differences
 
 
 def freeze_the_model(world: World) -> None:
