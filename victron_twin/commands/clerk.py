@@ -52,6 +52,7 @@ class Clerk:
         self._busy = False
         self._again = False
         self._received: dict[Path, Any] = {}
+        self._noted: dict[Path, Verdict] = {}
         self._begun: dict[Path, int] = {}
         self._waiting: dict[Path, object] = {}  # the primary that each pending desire waits for
         self._token = (0, "")
@@ -59,7 +60,7 @@ class Clerk:
     @property
     def waits(self) -> bool:
         """Whether a desire is pending."""
-        return bool(self._waiting)
+        return bool(self._waiting or self.desk.pending())
 
     def token(self, version: int, client_token: str) -> None:
         """The clientToken of the update that made this version."""
@@ -71,8 +72,7 @@ class Clerk:
         if self._busy:
             self._again = True
             return None
-        if not shadow.ledger.desired:
-            self._waiting.clear()
+        if shadow.stale or not (shadow.ledger.desired or self.waits):
             return None
         self._busy = True
         return Deferred.fromCoroutine(self._rounds(shadow))
@@ -118,6 +118,7 @@ class Clerk:
             settled=ledger.settled,
             reported=ledger.reported(),
             ids=office.record.ids,
+            pending=self.desk.pending(),
             live=office.gx.live,
             offset=office.gx.offset,
             now=office.clock.seconds(),
@@ -143,8 +144,7 @@ class Clerk:
     async def _settle(self, shadow: Shadow, reads: int, told: list[Verdict], clear: tuple[Path, ...]) -> bool:
         """Report the statuses and overwrite what was desired, in one update."""
         if shadow.stale or shadow.ledger.reads != reads:
-            self._again = True
-            return False
+            return False  # what is read then is looked at anew
         now = self._office.clock.seconds()
         for verdict in told:
             self.desk.tell(verdict.path, verdict.status, verdict.asked, verdict.reason, verdict.id, now)
@@ -211,6 +211,11 @@ class Clerk:
         old = at(shadow.ledger.reported(), verdict.path)
         if step == "settled":
             self._received.pop(verdict.path, None)
+            self._noted.pop(verdict.path, None)
+        elif self._noted.get(verdict.path) == verdict:
+            return  # it could not be settled yet, and was decided again
+        else:
+            self._noted[verdict.path] = verdict
         await self._step(
             shadow, verdict.path, old, verdict.asked, step, verdict.status.value, verdict.reason, verdict.id
         )

@@ -6,7 +6,7 @@ Pure: the desired document, what was last settled and last acknowledged, the twi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
@@ -81,8 +81,8 @@ class Known:
 
     ``settled`` holds what was last settled for each path (two values while it is not known whether the second was
     acknowledged), ``reported`` the shadow's stored section. ``ids`` holds for each id of an action what was asked with
-    it, and whether it is known to be done. ``live`` tells whether the GX is there, ``offset`` is our clock
-    minus the GX's in s, None while that is not known.
+    it, and whether it is known to be done. What is ``pending`` is decided whatever it is now. ``live`` tells whether
+    the GX is there, ``offset`` is our clock minus the GX's in s, None while that is not known.
     """
 
     twin: Twin
@@ -90,6 +90,7 @@ class Known:
     settled: Settled
     reported: Mapping[str, Any]
     ids: Mapping[str, tuple[Any, bool]]
+    pending: Collection[Path]
     live: bool
     offset: float | None
     now: float
@@ -128,7 +129,8 @@ def plan(shadow: str, desired: Mapping[str, Any], known: Known) -> Plan:
             verdicts.append(Verdict(target.path, target.asked, Status.REJECTED, target.reason))
             clear.append(target.path)
             continue
-        if not is_new(target.path, target.asked, known.settled, known.reported):
+        new = is_new(target.path, target.asked, known.settled, known.reported)
+        if not new and target.path not in known.pending:
             continue
         asked_id = _id(target.asked)
         try:
@@ -142,6 +144,8 @@ def plan(shadow: str, desired: Mapping[str, Any], known: Known) -> Plan:
                 orders.append(order)
             else:
                 verdicts.append(Verdict(target.path, target.asked, Status.APPLIED, "it was so already", asked_id))
+    gone = [path for path in known.pending if at(desired, path) is None]
+    verdicts.extend(Verdict(path, None, Status.REJECTED, "withdrawn") for path in gone)
     return Plan(tuple(orders), tuple(verdicts), tuple(clear))
 
 
