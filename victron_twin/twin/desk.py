@@ -1,0 +1,93 @@
+"""What became of the desires of one shadow, as it stands in the shadow itself: ``reported.commands`` and the objects of
+actions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from .flat import Flat, Path, dotted, flatten
+from .ledger import COMMANDS
+from .plan import Status, moment, shorten
+from .twin import Sheet, iso
+
+#: Compact JSON of ``reported.commands``, in bytes; the oldest goes first.
+LIMIT = 1_200
+#: What is older goes, all together, once in this time, in s.
+KEPT = 86_400.0
+
+#: A status that is final: the desire is settled.
+FINAL = frozenset(Status) - {Status.PENDING}
+
+
+class Desk:
+    """The statuses of one shadow's desires, and the actions that are mirrored into reported."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self._results: dict[str, dict[str, Any]] = {}
+        self._mirrored: dict[Path, Mapping[str, Any]] = {}
+        self._swept = 0.0
+
+    def restore(self, reported: Mapping[str, Any], actions: Iterable[Path]) -> None:
+        """Take up what an earlier run has reported; ``actions`` are the paths of the shadow's actions."""
+        commands = reported.get(COMMANDS)
+        if isinstance(commands, dict):
+            there = {name: dict(r) for name, r in commands.items() if isinstance(r, dict)}
+            self._results.update(sorted(there.items(), key=lambda item: str(item[1].get("at"))))
+        for path in actions:
+            found: Any = reported
+            for key in path:
+                found = found.get(key) if isinstance(found, Mapping) else None
+            if isinstance(found, Mapping):
+                self._mirrored.setdefault(path, found)
+        self.revision += 1
+
+    def status(self, path: Path) -> str:
+        """The last status of a desire, an empty text where there is none."""
+        return str(self._results.get(dotted(path), {}).get("status", ""))
+
+    def pending(self) -> list[Path]:
+        """The desires that were told as pending and not decided since."""
+        waiting = Status.PENDING.value
+        return [tuple(name.split(".")) for name, r in self._results.items() if r.get("status") == waiting]
+
+    def tell(self, path: Path, status: Status, asked: Any, reason: str, identity: str, now: float) -> None:
+        """Say what became of a desire. An action that has all three parts is mirrored, whatever became of it."""
+        self._results.pop(dotted(path), None)
+        self._results[dotted(path)] = {
+            "status": status.value,
+            "value": "" if asked is None else shorten(asked),
+            "reason": reason[:200],
+            "id": identity,
+            "at": iso(now),
+        }
+        while len(self._results) > 1 and len(orjson.dumps(self._results)) > LIMIT:
+            del self._results[next(iter(self._results))]
+        if isinstance(asked, Mapping) and {"value", "id", "expires"} <= asked.keys() and status in FINAL:
+            self._mirrored[path] = dict(asked)
+        self.revision += 1
+
+    def sweep(self, now: float) -> None:
+        """Once a day forget what is older than a day: each removal is a costly delete."""
+        if now - self._swept < KEPT:
+            return
+        self._swept = now
+        old = [name for name, r in self._results.items() if (moment(r.get("at")) or 0.0) < now - KEPT]
+        for name in old:
+            del self._results[name]
+            self.revision += 1
+
+    def over(self, sheet: Sheet) -> Sheet:
+        """The sheet with these on top."""
+        if not self._results and not self._mirrored:
+            return sheet
+        leaves: Flat = {}
+        for name, result in self._results.items():
+            leaves.update({(COMMANDS, name, key): value for key, value in result.items()})
+        for path, asked in self._mirrored.items():
+            leaves.update(flatten(asked, path))
+        revision = None if sheet.revision is None else (sheet.revision, self.revision)
+        return Sheet({**sheet.values, **leaves}, sheet.fields, revision)
