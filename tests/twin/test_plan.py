@@ -1,0 +1,240 @@
+"""What to do about a desired document, decided without a clock, a link or a store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.twin.test_twin import Bench
+from victron_twin.catalog import load
+from victron_twin.twin.desk import LIMIT, Desk
+from victron_twin.twin.flat import Flat, flatten, nest, overlaid
+from victron_twin.twin.plan import Known, Plan, Status, moment, plan, shorten
+from victron_twin.twin.policy import Policy
+from victron_twin.twin.twin import Sheet, iso
+from victron_twin.twin.writes import Write
+
+CATALOG = load()
+
+
+def known(bench: Bench, **more: Any) -> Known:
+    base = Known(
+        twin=bench.twin,
+        policy=Policy("all"),
+        settled={},
+        reported=bench.shadow("victron-vebus"),
+        ids={},
+        pending=(),
+        live=True,
+        offset=0.0,
+        now=bench.now,
+    )
+    return replace(base, **more)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    made = Bench(CATALOG)
+    for path, value in {
+        "Mode": 3,
+        "ModeIsAdjustable": 1,
+        "Ac/In/1/CurrentLimit": 16.0,
+        "Ac/In/1/CurrentLimitIsAdjustable": 1,
+        "RedetectSystem": 0,
+    }.items():
+        made.hear(f"vebus/276/{path}", value)
+    made.twin.settle()
+    made.shadow("victron-vebus")
+    return made
+
+
+def decide(bench: Bench, desired: dict[str, Any], **more: Any) -> Plan:
+    return plan("victron-vebus", desired, known(bench, **more))
+
+
+def test_a_text_and_a_code_become_the_same_write(bench: Bench) -> None:
+    for asked in ("Charger Only", 1, 1.0):
+        (order,) = decide(bench, {"mode": asked}).orders
+        assert order.writes == (Write(("vebus", "276"), "/Mode", 1),)
+        assert type(order.writes[0].raw) is int
+        assert order.target == "Charger Only"
+
+
+def test_the_type_of_the_path_is_sent(bench: Bench) -> None:
+    (order,) = decide(bench, {"currentLimit": 10}).orders
+    assert order.writes[0].raw == 10.0
+    assert type(order.writes[0].raw) is float
+
+
+def test_the_gx_own_bounds_count_over_the_catalogues(bench: Bench) -> None:
+    bench.raw("vebus/276/Ac/In/1/CurrentLimit", b'{"value":16.0,"min":5.0,"max":20.0}')
+    bench.shadow("victron-vebus")
+    (verdict,) = decide(bench, {"currentLimit": 25}).verdicts
+    assert verdict.reason == "must be from 5 to 20 A"
+    bench.raw("vebus/276/Ac/In/1/CurrentLimit", b'{"value":16.5,"min":null,"max":null}')
+    bench.shadow("victron-vebus")
+    (verdict,) = decide(bench, {"currentLimit": 250}).verdicts
+    assert verdict.reason == "must be from 0 to 100 A"
+
+
+def test_what_was_settled_is_not_new_whatever_is_reported(bench: Bench) -> None:
+    settled = {("mode",): ("Charger Only",)}
+    assert decide(bench, {"mode": "Charger Only"}, settled=settled) == Plan((), (), ())
+    assert decide(bench, {"mode": "On"}, settled=settled).verdicts[0].status is Status.APPLIED
+
+
+def test_without_a_record_what_is_stored_as_reported_is_not_new(bench: Bench) -> None:
+    assert decide(bench, {"mode": "On"}) == Plan((), (), ())
+
+
+@pytest.mark.parametrize("missing", ["ModeIsAdjustable"])
+def test_a_precondition_that_is_not_known_is_not_met(bench: Bench, missing: str) -> None:
+    bench.hear(f"vebus/276/{missing}", None)
+    (verdict,) = decide(bench, {"mode": "Off"}).verdicts
+    assert (verdict.status, missing in verdict.reason) == (Status.REJECTED, True)
+
+
+def test_a_device_that_is_away_makes_a_desire_wait(bench: Bench) -> None:
+    assert decide(bench, {"mode": "Off"}, live=False).verdicts[0].status is Status.PENDING
+    bench.raw("vebus/276/Mode", b"")
+    assert decide(bench, {"mode": "Off"}).verdicts[0].status is Status.PENDING
+    assert decide(bench, {"mode": 99}, live=False).verdicts[0].status is Status.REJECTED
+
+
+def asked(bench: Bench, seconds: float = 60, **more: Any) -> dict[str, Any]:
+    return {"redetectSystem": {"value": 1, "id": "a", "expires": iso(bench.now + seconds), **more}}
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"id": 7}, Status.REJECTED),
+        ({"id": ""}, Status.REJECTED),
+        ({"expires": "tomorrow"}, Status.REJECTED),
+        ({"expires": "2030-01-01T00:00:00"}, Status.REJECTED),
+        ({"value": 5}, Status.REJECTED),
+    ],
+)
+def test_an_action_needs_its_form(bench: Bench, more: dict[str, Any], status: Status) -> None:
+    decided = decide(bench, asked(bench, **more))
+    assert not decided.orders
+    assert decided.verdicts[0].status is status
+
+
+def test_an_id_that_was_used_is_not_run_again_whatever_comes_with_it(bench: Bench) -> None:
+    desired = asked(bench)
+    other = asked(bench, 90)["redetectSystem"]
+    statuses = [
+        decide(bench, desired, ids={"a": (before, done)}).verdicts[0].status
+        for before, done in ((other, True), (desired["redetectSystem"], False), (desired["redetectSystem"], True))
+    ]
+    assert statuses == [Status.REJECTED, Status.UNCONFIRMED, Status.SENT]
+
+
+def test_actions_wait_while_the_clocks_are_apart_or_the_gx_is_unknown(bench: Bench) -> None:
+    for offset in (None, 61.0, -61.0):
+        assert decide(bench, asked(bench), offset=offset).verdicts[0].status is Status.PENDING
+    assert len(decide(bench, asked(bench), offset=59.0).orders) == 1
+
+
+def test_a_pending_desire_that_was_withdrawn_is_told(bench: Bench) -> None:
+    (verdict,) = decide(bench, {}, pending=[("mode",)]).verdicts
+    assert (verdict.status, verdict.reason) == (Status.REJECTED, "withdrawn")
+
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["value", "id", "mode"]), inner),
+    max_leaves=6,
+)
+keys = st.sampled_from(["mode", "currentLimit", "redetectSystem", "state", "devices", "276", "input1", "x"])
+
+
+@given(st.dictionaries(keys, st.dictionaries(keys, json_values, max_size=2) | json_values, max_size=4))
+def test_whatever_is_desired_nothing_unsafe_comes_of_it(desired: dict[str, Any]) -> None:
+    bench = Bench(CATALOG)
+    bench.hear("vebus/276/Mode", 3)
+    bench.hear("vebus/276/ModeIsAdjustable", 1)
+    bench.hear("vebus/276/Ac/In/1/CurrentLimit", 16.0)
+    bench.hear("vebus/276/Ac/In/1/CurrentLimitIsAdjustable", 1)
+    bench.twin.settle()
+    bench.shadow("victron-vebus")
+    decided = plan("victron-vebus", desired, known(bench))
+    for order in decided.orders:
+        for write in order.writes:
+            assert write.key == ("vebus", "276")
+            if write.path == "/Mode":
+                assert type(write.raw) is int
+                assert write.raw in (1, 2, 3, 4, 251)
+            else:
+                assert write.path == "/Ac/In/1/CurrentLimit"
+                assert 0 <= write.raw <= 100
+    for verdict in decided.verdicts:
+        assert verdict.reason
+    cleared = overlaid(desired, dict.fromkeys(decided.clear))
+    assert all(path not in flatten(cleared) for path in decided.clear)
+
+
+@pytest.mark.parametrize(
+    ("policy", "value", "refused"),
+    [
+        (Policy(), "Off", True),
+        (Policy(), "Charger Only", True),
+        (Policy(), "On", False),
+        (Policy(allow=("victron-vebus.mode=Off",)), "Off", False),
+        (Policy(allow=("victron-vebus.*",)), "Off", False),
+        (Policy("all"), "Off", False),
+        (Policy("all", deny=("victron-vebus.mode=Off",)), "Off", True),
+        (Policy("all", deny=("victron-vebus.mode",)), "On", True),
+        (Policy("off", allow=("*",)), "On", True),
+    ],
+)
+def test_the_policy(policy: Policy, value: str, refused: bool) -> None:
+    command = CATALOG.commands.of("victron-vebus", "mode")
+    assert command is not None
+    assert bool(policy.refuses("victron-vebus", ("mode",), value, command, {})) is refused
+
+
+def test_charger_only_is_allowed_while_an_input_is_active() -> None:
+    command = CATALOG.commands.of("victron-vebus", "mode")
+    assert command is not None
+    shown: Flat = {("acIn", "active"): "AC input 1"}
+    assert not Policy().refuses("victron-vebus", ("mode",), "Charger Only", command, shown)
+    shown = {("acIn", "active"): "None (inverting)"}
+    assert Policy().refuses("victron-vebus", ("mode",), "Charger Only", command, shown)
+
+
+def test_what_was_asked_is_shortened() -> None:
+    assert shorten(12.5) == 12.5
+    assert len(shorten({"value": "x" * 200})) == 80
+
+
+def test_a_time_has_a_zone() -> None:
+    assert moment("2024-01-15T14:30:00Z") == moment("2024-01-15T15:30:00+01:00") == 1705329000
+    assert moment("2024-01-15T14:30:00") is None
+    assert moment(12) is None
+
+
+def test_the_statuses_stay_within_their_size_the_oldest_out_first() -> None:
+    desk = Desk()
+    for number in range(30):
+        desk.tell((f"field{number}",), Status.APPLIED, "x" * 50, "why", "", 1e9 + number)
+    commands = nest(desk.over(Sheet()).values)["commands"]
+    assert "field29" in commands
+    assert "field0" not in commands
+    assert len(str(commands)) < LIMIT * 1.2
+
+
+def test_statuses_older_than_a_day_go_together_once_a_day() -> None:
+    desk = Desk()
+    desk.sweep(1e9)
+    for number in range(3):
+        desk.tell((f"f{number}",), Status.APPLIED, 1, "", "", 1e9 + number * 3600)
+    desk.sweep(1e9 + 86_000)
+    assert len(nest(desk.over(Sheet()).values)["commands"]) == 3
+    desk.sweep(1e9 + 86_400 + 5_000)
+    assert set(nest(desk.over(Sheet()).values)["commands"]) == {"f2"}
