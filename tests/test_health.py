@@ -49,6 +49,7 @@ def test_more_than_that(van: World) -> None:
     van.run(60)
     report = health(van).report()
     assert report["healthy"] is True
+    assert report["time"] == int(van.clock.seconds() * 1000)
     assert report["backend"] == "local"
     assert report["oldestUnacknowledged"] == 0
     assert report["problems"] == []

@@ -24,7 +24,6 @@ from .primaries import Primaries
 from .shadows.backend import ShadowBackend
 from .shadows.sync import Cadences, ShadowSync
 from .source import SiteSource
-from .twin.flat import nest
 from .twin.policy import Policy
 from .twin.primary import Key
 from .twin.twin import Twin, iso
@@ -45,29 +44,6 @@ class Core:
     health: Health
     bad_input: BadInput
     commands: CommandService
-
-    def pieces(self) -> dict[str, Any]:
-        """What the page follows: the health, and each shadow as the twin says it."""
-        pieces: dict[str, Any] = {"health": self.health.report()}
-        shadows = {(s.thing, s.name): s for s in self.sync.shadows()}
-        now = self.sync.clock.seconds()
-        for thing, source in self.sources.items():
-            for name, sheet in source.sheets(now).items():
-                shadow = shadows.get((thing, name))
-                pieces[f"shadow/{thing}/{name}"] = {
-                    "thing": thing,
-                    "name": name,
-                    "title": self.catalog.shadows[name].title,
-                    "version": shadow.ledger.version if shadow else 0,
-                    "problem": shadow.problem if shadow else "",
-                    "reported": nest(sheet.values),
-                    "units": {
-                        ".".join(path[2:] if path[0] == "devices" else path): row.unit
-                        for path, row in sheet.fields.items()
-                        if row.unit
-                    },
-                }
-        return pieces
 
 
 def selection(config: Config) -> Callable[[str, str, str], bool]:

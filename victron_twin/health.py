@@ -72,6 +72,7 @@ class Health:
             "activeShadows": sorted({s.name for s in self.sync.shadows() if s.ledger.version}),
             "connectionAttempts": sum(gx.status.attempts for gx in self.gxs),
             "uptime": int(self.uptime() * 1000),
+            "time": _milliseconds(self._clock.seconds()),
             "healthy": self.healthy(),
             "version": self.version,
             "backend": self.sync.backend.name,

@@ -15,13 +15,14 @@ from tests.simulation.world import CATALOG
 from victron_twin.catalog.schema import schemas
 from victron_twin.core import Core
 from victron_twin.metrics import registry
-from victron_twin.web.live import Live, Pieces
+from victron_twin.web.live import Live, MakePieces
+from victron_twin.web.pieces import Pieces
 from victron_twin.web.site import Pages
 
 
-def pages(clock: IReactorTime, core: Core, pieces: Pieces | None = None) -> tuple[Pages, Live]:
+def pages(clock: IReactorTime, core: Core, pieces: MakePieces | None = None) -> tuple[Pages, Live]:
     """``pieces`` are the core's unless given; the live stream is not yet started."""
-    live = Live(clock, pieces or core.pieces)
+    live = Live(clock, pieces or Pieces(core.catalog, core.health, core.sources))
     return Pages(core.health, registry(core.health, core.bad_input), live, schemas(CATALOG)), live
 
 

@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from zope.interface import implementer
 
-#: The pieces by name, ``health`` or ``shadow/<thing>/<name>``; each anything that is JSON. The event that brings a
-#: piece is called by the name's part before the slash.
-Pieces = Callable[[], Mapping[str, Any]]
+#: Gives the pieces by name; each is anything that is JSON. The event that brings one is called by its name's part
+#: before the slash.
+MakePieces = Callable[[], Mapping[str, Any]]
 
 #: How often the pieces are compared, in s.
 TICK = 1.0
@@ -77,7 +77,7 @@ class Live(Service):
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, pieces: Pieces) -> None:
+    def __init__(self, clock: IReactorTime, pieces: MakePieces) -> None:
         self._pieces = pieces
         self._followers: set[_Follower] = set()
         self._tick = LoopingCall(self._compare)

@@ -1,96 +1,288 @@
 "use strict";
-// Follows /events: "health" and one piece for each shadow, each sent whole when it has changed.
+// Follows /events. "health": the links. "fields": what is said of a shadow's fields. "shadow": a shadow as it is now.
+// Each comes whole when it has changed; what is on the page is changed in place.
 
-const text = (tag, content, name) => {
-  const element = document.createElement(tag);
-  element.textContent = content;
-  if (name) element.className = name;
-  return element;
-};
+// Own parts of every device, which its heading tells.
+const HEADING = new Set(["connected", "since", "lastUpdate", "missing", "deviceInstance", "devices", "commands"]);
+// A shadow that the service has not told of so long after it answered is none of its shadows now, in ms.
+const BURST = 1000;
+// The health comes every second: after so long without anything the service does not answer, in ms.
+const SILENCE = 6000;
+const RETRY = 3000;
 
-const leaves = (section, above = []) => Object.entries(section).flatMap(([key, value]) =>
-  value !== null && typeof value === "object" && !Array.isArray(value)
-    ? leaves(value, [...above, key]) : [[[...above, key].join("."), value]]);
+const byId = (id) => document.getElementById(id);
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-const ago = (milliseconds) => milliseconds === null ? "never"
-  : `${Math.max(0, Math.round((Date.now() - milliseconds) / 1000))} s`;
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
 
-let health = null;
+// Change a text only where it differs: nothing is laid out anew, and no reader is disturbed.
+function say(node, text, kind) {
+  if (node.textContent !== text) node.textContent = text;
+  if (kind !== undefined && node.className !== kind) node.className = kind;
+}
+
+function leaves(section, above = "") {
+  return Object.entries(section).flatMap(([key, value]) =>
+    value !== null && typeof value === "object" && !Array.isArray(value)
+      ? leaves(value, `${above}${key}.`) : [[above + key, value]]);
+}
+
+// A long name may go on in the next line after a dot.
+const breakable = (name) => name.split(".").flatMap((part, number) => number ? [".", element("wbr"), part] : [part]);
+
+const shown = (value) => Array.isArray(value) ? value.join(", ") || "none" : value === "" ? "–" : String(value);
+
+function moment(iso) {
+  const time = new Date(iso);
+  const today = time.toDateString() === new Date().toDateString();
+  return today ? time.toLocaleTimeString() : time.toLocaleString();
+}
+
+const duration = (seconds) => seconds < 120 ? `${Math.round(seconds)} s`
+  : seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+
+// A table whose rows come, change and go by their names.
+class Table {
+  constructor(label) {
+    this.body = element("tbody");
+    this.node = element("table", { "aria-label": label }, this.body);
+    this.rows = new Map();
+  }
+
+  // `entries` in their order: {name, title, value, unit}.
+  show(entries) {
+    let next = this.body.firstChild;
+    for (const { name, title, value, unit } of entries) {
+      const text = unit ? `${shown(value)} ${unit}` : shown(value);
+      let row = this.rows.get(name);
+      if (row === undefined) {
+        const cell = element("td", {}, text);
+        const head = element("th", { scope: "row" }, ...breakable(name));
+        if (title) head.title = title;
+        row = { node: element("tr", {}, head, cell), cell };
+        this.rows.set(name, row);
+      } else if (row.cell.textContent !== text) {
+        row.cell.textContent = text;
+        if (!calm.matches) {
+          row.cell.animate([{ backgroundColor: "var(--changed)" }, { backgroundColor: "transparent" }], 1500);
+        }
+      }
+      if (row.node === next) next = next.nextSibling;
+      else this.body.insertBefore(row.node, next);
+    }
+    if (this.rows.size > entries.length) {
+      const names = new Set(entries.map((entry) => entry.name));
+      for (const [name, row] of this.rows) {
+        if (!names.has(name)) {
+          row.node.remove();
+          this.rows.delete(name);
+        }
+      }
+    }
+  }
+}
+
+// One device, or what stands at the top of a shadow: whether it is live, its first fields, and the rest to unfold.
+class Device {
+  constructor(label) {
+    this.state = element("p", { class: "state" });
+    this.note = element("p", { class: "note stale" });
+    this.first = new Table(label);
+    this.rest = new Table(`${label}, further fields`);
+    this.summary = element("summary");
+    this.more = element("details", {}, this.summary, this.rest.node);
+    this.node = element("div", {}, this.state, this.note, this.first.node, this.more);
+    this.section = {};
+  }
+
+  show(section, fields) {
+    this.section = section;
+    const own = Object.entries(section).filter(([key]) => !HEADING.has(key));
+    const order = new Map(Object.keys(fields).map((name, number) => [name, number]));
+    const place = (entry) => order.get(entry.name) ?? Infinity;
+    const entries = leaves(Object.fromEntries(own))
+      .map(([name, value]) => ({ name, value, ...fields[name] }))
+      .sort((one, other) => place(one) - place(other) || (one.name < other.name ? -1 : 1));
+    const first = entries.filter((entry) => entry.first);
+    const rest = [...entries.filter((entry) => !entry.first), ...commands(section.commands ?? {})];
+    this.first.show(first);
+    this.rest.show(rest);
+    say(this.summary, `${rest.length} further fields`);
+    this.more.hidden = rest.length === 0;
+    say(this.note, section.missing ? `the GX does not tell: ${section.missing}` : "");
+  }
+
+  // `lost`: why nothing is known of it now, or nothing.
+  judge(lost) {
+    const { connected, since, lastUpdate } = this.section;
+    const last = lastUpdate ? `, last value ${moment(lastUpdate)}` : "";
+    const old = Boolean(lost) || connected === false;
+    if (lost) say(this.state, `old: ${lost}${last}`, "state bad");
+    else if (connected === undefined) say(this.state, "", "state");
+    else if (connected) say(this.state, `live since ${moment(since)}${last}`, "state good");
+    else say(this.state, `not live since ${moment(since)}, these are the last known values`, "state bad");
+    const kind = old ? "old" : "";
+    if (this.node.className !== kind) this.node.className = kind;
+  }
+}
+
+function commands(section) {
+  return Object.entries(section).map(([name, { status, value, reason, at }]) => ({
+    name: `commands.${name}`,
+    value: `${shown(value)}: ${status}${reason ? ` (${reason})` : ""}${at ? `, ${moment(at)}` : ""}`,
+  }));
+}
+
+// One shadow.
+class Card {
+  constructor(thing, name, title) {
+    this.fields = {};
+    this.told = false;
+    this.version = element("small");
+    const id = `${thing}/${name}`;
+    this.problem = element("p", { class: "note bad" });
+    this.top = new Device(title);
+    this.devices = new Map();
+    this.node = element("article", { "aria-labelledby": id, "data-shadow": name },
+      element("h3", { id }, `${title} `, this.version), this.problem, this.top.node);
+  }
+
+  show({ name, version, problem, reported }) {
+    this.told = true;
+    const device = reported.deviceInstance === undefined ? "" : `, device ${reported.deviceInstance}`;
+    say(this.version, `${name}, version ${version}${device}`);
+    say(this.problem, problem ? `the shadow cannot be written: ${problem}` : "");
+    this.top.show(reported, this.fields);
+    const devices = reported.devices ?? {};
+    for (const [instance, section] of Object.entries(devices)) {
+      if (!this.devices.has(instance)) {
+        const label = `Device ${instance}`;
+        const device = new Device(label);
+        device.node.prepend(element("h4", {}, label));
+        this.devices.set(instance, device);
+        this.node.append(device.node);
+      }
+      this.devices.get(instance).show(section, this.fields);
+    }
+    for (const [instance, device] of this.devices) {
+      if (!(instance in devices)) {
+        device.node.remove();
+        this.devices.delete(instance);
+      }
+    }
+  }
+
+  judge(lost) {
+    const why = lost || (this.told || !settled ? "" : "the service does not tell of it any more");
+    this.top.judge(why);
+    for (const device of this.devices.values()) device.judge(why);
+    if (this.node.className !== this.top.node.className) this.node.className = this.top.node.className;
+  }
+}
+
+const things = new Map();
 const cards = new Map();
 
-function showHealth() {
-  if (!health) return;
-  const rows = health.gx.map((gx) => {
-    const row = document.createElement("tr");
-    const good = gx.connected && gx.state === "live";
-    row.append(text("td", `GX ${gx.host}${gx.portalId ? ` (${gx.portalId})` : ""}`),
-      text("td", gx.connected ? gx.state : "not connected", good ? "good" : "bad"),
-      text("td", ago(health.lastDataReceived)), text("td", gx.problem));
-    return row;
-  });
-  const row = document.createElement("tr");
-  const wait = health.oldestUnacknowledged;
-  row.append(text("td", `Shadows (${health.backend})`),
-    text("td", wait > 60 ? `waiting ${Math.round(wait)} s` : "acknowledged", wait > 60 ? "bad" : "good"),
-    text("td", ""), text("td", health.problems.filter((p) => p.startsWith("victron-")).join("; ")));
-  document.querySelector("#links tbody").replaceChildren(...rows, row);
-}
-
-function deviceRows(section, units, before, gone) {
-  return leaves(section).map(([name, value]) => {
-    const row = document.createElement("tr");
-    if (gone) row.className = "gone";
-    const unit = units[name] ? ` ${units[name]}` : "";
-    const shown = text("td", `${value}${unit}`);
-    if (before && before.get(name) !== undefined && before.get(name) !== value) shown.className = "changed";
-    row.append(text("td", name), shown);
-    return row;
-  });
-}
-
-function showShadow(piece) {
-  const { thing, name, title, version, reported, units } = piece;
+function describe({ thing, name, title, order, fields }) {
   const key = `${thing}/${name}`;
-  const before = cards.get(key);
-  const { devices = {}, connected, since, ...own } = reported;
-  const card = document.createElement("article");
-  card.id = name;
-  card.append(text("h3", `${title} `));
-  card.firstChild.append(text("small", `${name}, version ${version}`));
-  if (connected !== undefined) {
-    if (!connected) card.className = "gone";
-    card.append(text("p", connected ? `connected since ${since}` : `gone since ${since}: the values are the last known`,
-      connected ? "good" : "bad"));
+  if (!cards.has(key)) {
+    byId("none").hidden = true;
+    if (!things.has(thing)) {
+      const holder = element("div", { class: "cards" });
+      const id = `thing/${thing}`;
+      byId("none").before(element("section", { "aria-labelledby": id }, element("h2", { id }, `Shadows of ${thing}`), holder));
+      things.set(thing, holder);
+    }
+    const card = new Card(thing, name, title);
+    card.node.dataset.order = order;
+    const holder = things.get(thing);
+    holder.insertBefore(card.node, [...holder.children].find((other) => other.dataset.order > order) ?? null);
+    cards.set(key, card);
   }
-  const body = document.createElement("tbody");
-  body.append(...deviceRows(own, units, before && before.own, connected === false));
-  for (const [instance, device] of Object.entries(devices)) {
-    const { connected: there, since: from, ...fields } = device;
-    const head = document.createElement("tr");
-    head.className = "device";
-    const title = text("th", `device ${instance}: ${there ? "connected" : "gone"} since ${from}`, there ? "good" : "bad");
-    title.colSpan = 2;
-    head.append(title);
-    body.append(head, ...deviceRows(fields, units, before && before.devices.get(instance), !there));
-  }
-  const table = document.createElement("table");
-  table.append(body);
-  card.append(table);
-  const holder = document.getElementById("shadows");
-  holder.querySelector(".none")?.remove();
-  if (before) before.card.replaceWith(card); else holder.append(card);
-  cards.set(key, { card, own: new Map(leaves(own)),
-    devices: new Map(Object.entries(devices).map(([i, d]) => [i, new Map(leaves(d))])) });
+  cards.get(key).fields = fields;
 }
 
-const stream = document.getElementById("stream");
-const events = new EventSource("events");
-events.addEventListener("open", () => { stream.textContent = "following live"; stream.className = "good"; });
-events.addEventListener("error", () => {
-  stream.textContent = "the service does not answer: what is shown may be old";
-  stream.className = "bad";
-  document.querySelectorAll("article").forEach((card) => card.classList.add("gone"));
-});
-events.addEventListener("health", (event) => { health = JSON.parse(event.data); showHealth(); });
-events.addEventListener("shadow", (event) => showShadow(JSON.parse(event.data)));
-setInterval(showHealth, 1000);
+// The links, and whether the service itself answers.
+const links = new Map();
+let health = null;
+let heard = 0; // when, by this page's clock
+let lost = "";
+let settled = false;
+
+function link(name, state, kind, problem, last) {
+  let row = links.get(name);
+  if (row === undefined) {
+    row = { state: element("span"), problem: element("small"), last: element("td") };
+    row.node = element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, row.state, row.problem), row.last);
+    links.set(name, row);
+    document.querySelector("#links tbody").append(row.node);
+  }
+  say(row.state, lost ? "unknown" : state, lost ? "bad" : kind);
+  say(row.problem, problem);
+  say(row.last, last);
+}
+
+function showLinks() {
+  if (health === null) return;
+  const now = health.time + (performance.now() - heard);
+  const age = (time) => time === null ? "none yet" : `${duration(Math.max(0, now - time) / 1000)} ago`;
+  const told = new Set();
+  for (const { host, portalId, connected, state, problem, lastDataReceived } of health.gx) {
+    told.add(`${host}: ${problem}`);
+    const kind = !connected ? "bad" : { live: "good", filling: "stale" }[state] ?? "bad";
+    link(`GX ${host}${portalId ? ` (${portalId})` : ""}`, connected ? state : "not connected", kind, problem, age(lastDataReceived));
+  }
+  const waits = Math.round(health.oldestUnacknowledged);
+  const kind = waits > 60 ? "bad" : waits > 15 ? "stale" : "good";
+  const problems = health.problems.filter((problem) => !told.has(problem)).join("; ");
+  link(`Shadows (${health.backend})`, waits > 15 ? `an update has been waiting for ${duration(waits)}` : "acknowledged", kind, problems, "");
+}
+
+function judge(why) {
+  lost = why;
+  say(byId("service"), why || "following live", why ? "bad" : "good");
+  showLinks();
+  for (const card of cards.values()) card.judge(why);
+}
+
+let events;
+
+function follow() {
+  events = new EventSource("events");
+  const on = (name, act) => events.addEventListener(name, (event) => {
+    heard = performance.now();
+    act(JSON.parse(event.data));
+    if (lost !== "") judge("");
+  });
+  on("health", (report) => { health = report; showLinks(); });
+  on("fields", describe);
+  on("shadow", (piece) => {
+    const card = cards.get(`${piece.thing}/${piece.name}`);
+    card.show(piece);
+    card.judge(lost);
+  });
+  events.addEventListener("open", () => {
+    settled = false;
+    for (const card of cards.values()) card.told = false;
+    setTimeout(() => {
+      settled = true;
+      judge(lost);
+    }, BURST);
+  });
+  events.addEventListener("error", () => {
+    judge("the service does not answer");
+    if (events.readyState === EventSource.CLOSED) setTimeout(follow, RETRY);
+  });
+}
+
+setInterval(() => {
+  if (health !== null && performance.now() - heard > SILENCE) judge("the service does not answer");
+  else showLinks();
+}, 1000);
+judge("connecting to the service");
+follow();
