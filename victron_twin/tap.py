@@ -37,6 +37,7 @@ from .state import StateError, StateFolder
 from .web.access import Access, guarded_site, load_token
 from .web.dataplane import DataPlane
 from .web.live import Live
+from .web.pieces import Pieces
 from .web.server import WebService
 from .web.site import Pages
 from .worker import ThreadWorker
@@ -144,7 +145,7 @@ def connector(reactor: Any, config: Config) -> Callable[[GXConfig], tuple[IStrea
 
 def web(reactor: Any, config: Config, core: Core, fatal: Callable[[str], None]) -> WebService:
     """The local web server: in the demo open, else what changes something needs the token."""
-    live = Live(reactor, core.pieces)
+    live = Live(reactor, Pieces(core.catalog, core.health, core.sources))
     access = Access(None if config.demo else load_token(config.state_dir / "token"), socket.gethostname())
     pages = Pages(core.health, registry(core.health, core.bad_input), live, schemas(core.catalog))
     plane = DataPlane(core.sync.backend, reactor)

@@ -49,7 +49,7 @@ def demo_gx(reactor: Any, config: Config) -> tuple[Service, Config]:
         "simulated GX",
         [
             *(sys.executable, "-m", "victron_twin.cli", "simulate", "--port", str(port)),
-            *("--password-file", str(password), "--folder", str(folder)),
+            *("--password-file", str(password), "--folder", str(folder), "--child"),
         ],
         env=dict(os.environ),
     )

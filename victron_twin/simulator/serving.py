@@ -68,7 +68,8 @@ def serve(options: usage.Options, make: Callable[[Any], Plugin]) -> int:
         )
         return Deferred.fromCoroutine(_serve(reactor, service, options["interface"]))
 
-    globalLogBeginner.beginLoggingTo([logs.observer(sys.stderr, "human", "warn")], redirectStandardIO=False)
+    form = "bare" if options.get("child") else "human"
+    globalLogBeginner.beginLoggingTo([logs.observer(sys.stderr, form, "warn")], redirectStandardIO=False)
     react(run)
     return 0
 
