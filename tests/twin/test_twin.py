@@ -12,7 +12,7 @@ from victron_twin.catalog import Catalog, load
 from victron_twin.twin.devices import HOLD
 from victron_twin.twin.flat import nest
 from victron_twin.twin.readings import Trouble
-from victron_twin.twin.twin import SETTLE, Twin
+from victron_twin.twin.twin import SETTLE, Twin, iso
 
 PORTAL = "c0619ab2d3e4"
 START = 1_700_000_000.0
@@ -246,7 +246,7 @@ def test_the_remembered_primary_stays_while_it_is_away(catalog: Catalog, configu
     assert "pv" not in shown
 
 
-def test_what_an_earlier_run_has_shown_is_taken_up_as_gone_until_it_is_heard_of(bench: Bench) -> None:
+def test_what_an_earlier_run_has_shown_stands_until_the_gx_is_heard_or_silent(bench: Bench) -> None:
     bench.twin.restore(
         "victron-battery",
         {
@@ -259,8 +259,10 @@ def test_what_an_earlier_run_has_shown_is_taken_up_as_gone_until_it_is_heard_of(
         },
     )
     shown = bench.shadow("victron-battery")
-    assert shown["connected"] is False
+    assert shown["connected"] is True
     assert shown["voltage"] == 12.3
+    bench.twin.silent(bench.now)
+    assert bench.shadow("victron-battery")["connected"] is False
     bench.battery(512)
     bench.twin.settle()
     bench.twin.prune(START, bench.now)
@@ -269,7 +271,7 @@ def test_what_an_earlier_run_has_shown_is_taken_up_as_gone_until_it_is_heard_of(
     assert "health" not in shown
     assert shown["devices"]["513"] == {
         "connected": False,
-        "since": "2023-11-01T00:00:00Z",
+        "since": iso(START),
         "deviceInstance": 513,
         "voltage": 12.1,
     }
@@ -324,3 +326,14 @@ def test_what_no_sensor_can_say_is_no_value(bench: Bench) -> None:
     bench.hear("vebus/276/Dc/0/Temperature", -273.0)
     bench.twin.settle()
     assert "dc" not in bench.shadow("victron-vebus")
+
+
+def test_an_oversized_message_counts_as_invalid(bench: Bench) -> None:
+    bench.battery()
+    bench.twin.settle()
+    bench.shadow("victron-battery")
+    bench.twin.oversized(f"N/{PORTAL}/battery/512/Soc".encode(), 2_000_000, bench.now)
+    assert bench.shadow("victron-battery")["soc"] == 87.5
+    bench.now += HOLD
+    assert "soc" not in bench.shadow("victron-battery")
+    assert bench.troubles[-1][0] is Trouble.OVERSIZED

@@ -72,6 +72,9 @@ class _Listener:
     def messageReceived(self, topic: bytes, payload: bytes, retained: bool) -> None:
         self._service.received(topic, payload)
 
+    def oversized(self, topic: bytes, size: int) -> None:
+        self._service.oversized(topic, size)
+
     def connectionLost(self, reason: Failure) -> None:
         self._service.lost(reason)
 
@@ -245,6 +248,11 @@ class GXService(MultiService):
         if topic.endswith(b"/system/0/Serial"):
             self._serial(topic.split(b"/")[1].decode("utf-8", "replace"))
         self.twin.receive(topic, payload, now)
+
+    def oversized(self, topic: bytes, size: int) -> None:
+        """A message whose payload was passed over."""
+        self._last = now = self._clock.seconds()
+        self.twin.oversized(topic, size, now)
 
     def lost(self, reason: Failure) -> None:
         self._session = None

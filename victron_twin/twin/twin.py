@@ -147,6 +147,14 @@ class Twin:
             if len(read) > 1:
                 slot.minimum, slot.maximum = _bound(read.get("min")), _bound(read.get("max"))
 
+    def oversized(self, topic: bytes, size: int, now: float) -> None:
+        """A message came whose payload was too long to be read: what it would have said is not known."""
+        slot = self._slots.get(topic)
+        self._report(Trouble.OVERSIZED, topic[:80].decode("utf-8", "replace"), f"{size} bytes")
+        if slot is not None:
+            slot.raw, slot.value, slot.at = b"oversized", None, now
+            self._dirty.update(slot.feeds)
+
     def _admit(self, topic: bytes) -> Slot | None:
         """The first message on a topic: find what it feeds. None where it feeds nothing of a known service."""
         if len(self._slots) >= MOST_TOPICS:
@@ -257,7 +265,7 @@ class Twin:
                     self._undecided = True
 
     def restore(self, shadow: str, reported: Mapping[str, Any]) -> None:
-        """Take up what an earlier run has shown, as gone until it is heard of again."""
+        """Take up what an earlier run has shown; it stands until the GX is heard, or is silent for too long."""
         kind = self.catalog.shadows[shadow]
         self._restored.add(shadow)
         self._stale.add(shadow)
@@ -269,7 +277,7 @@ class Twin:
             key = SYSTEM_BATTERY if service == "battery" and instance is None else (service, str(instance or 0))
             self._remembered.setdefault(service, key)
             self.primaries.setdefault(service, key)
-            self._restore(key, {**top, "since": reported.get("since")})
+            self._restore(key, {**top, "since": reported.get("since"), "connected": reported.get("connected")})
         devices = reported.get("devices")
         for name, leaves in devices.items() if isinstance(devices, dict) else ():
             service, _, instance = name.partition("-") if kind.layout is Layout.MIXED else (kind.services[0], "", name)
@@ -281,6 +289,7 @@ class Twin:
         since = leaves.get("since")
         if not device.since and isinstance(since, str):
             device.since = _epoch(since)
+            device.connected = leaves.get("connected") is True
         for path, value in flatten({k: v for k, v in leaves.items() if k not in OWN}).items():
             live = device.fields.get(path)
             if live is None:
