@@ -17,7 +17,7 @@ from twisted.internet.task import react
 from twisted.logger import globalLogBeginner
 from twisted.python import usage
 
-from . import logs, manhole
+from . import logs
 from .checks import Check, Fault, Finding, State, examine
 from .config import Config, ConfigError
 from .config.keys import option_flags, option_parameters
@@ -104,10 +104,13 @@ async def _permissions(here: Here) -> str:
     folder = here.config.state_dir
     if os.path.exists(folder) and folder.stat().st_mode & stat.S_IWOTH:
         found.append(f"state_dir: others can write to {folder}: chmod o-w {folder}")
-    try:
-        manhole.check(here.config)
-    except ConfigError as error:
-        found.append(str(error))
+    if here.config.manhole is not None:
+        from . import manhole  # takes long
+
+        try:
+            manhole.check(here.config)
+        except ConfigError as error:
+            found.append(str(error))
     if found:
         raise Fault("permissions", "; ".join(found))
     return "nobody else can read what is secret"

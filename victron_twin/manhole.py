@@ -132,7 +132,7 @@ class Manhole(Service):
         realm = cast("IRealm", _Realm(reactor, dict(namespace)))
         self._factory = cast("Any", ConchFactory)(Portal(realm, [SSHPublicKeyChecker(KeyFile(config))]))
         self._factory.noisy = False
-        self._factory.protocol = _Transport
+        self._factory.protocol = _transport
         self._factory.publicKeys = {key.sshType(): key.public()}
         self._factory.privateKeys = {key.sshType(): key}
         self._fingerprint = key.fingerprint(FingerprintFormats.SHA256_BASE64).rstrip("=")
@@ -205,11 +205,12 @@ class _Shell(ColoredManhole):
         self.width, self.height = width, height
 
 
-class _Transport(SSHServerTransport):
-    def receiveError(self, reasonCode: int, description: bytes) -> None:
-        """A client that says goodbye is no error."""
-        if reasonCode != DISCONNECT_BY_APPLICATION:
-            super().receiveError(reasonCode, description)
+def _transport() -> Any:
+    """Conch's own, but a client that says goodbye is no error. (A subclass would log under our name.)"""
+    transport = cast("Any", SSHServerTransport)()
+    told = transport.receiveError
+    transport.receiveError = lambda code, why: None if code == DISCONNECT_BY_APPLICATION else told(code, why)
+    return transport
 
 
 class _Session(TerminalSession):
@@ -237,22 +238,28 @@ class _Session(TerminalSession):
             self._terminal.loseConnection()
 
     def execCommand(self, proto: Any, command: bytes) -> None:
-        self._reactor.callLater(0, self._execute, proto.session, command)  # not before the request is answered
+        output = _Output(proto.session)
+        proto.makeConnection(output)
+        self._reactor.callLater(0, self._execute, proto.session, output, command)  # first the request is answered
 
-    def _execute(self, channel: Any, command: bytes) -> None:
-        ManholeInterpreter(_Output(channel), dict(self._names)).push(command)
+    def _execute(self, channel: Any, output: _Output, command: bytes) -> None:
+        ManholeInterpreter(output, dict(self._names)).push(command)
         channel.conn.sendRequest(channel, b"exit-status", bytes(4))
         channel.loseConnection()
 
 
 class _Output:
-    """What an interpreter takes for its terminal."""
+    """What an interpreter takes for its terminal, and the session for its process, which reads nothing."""
 
     def __init__(self, channel: Any) -> None:
         self._channel = channel
 
     def addOutput(self, data: str | bytes, isAsync: bool | None = None) -> None:
         self._channel.write(data if isinstance(data, bytes) else data.encode())
+
+    def write(self, data: bytes) -> None: ...
+
+    def loseConnection(self) -> None: ...
 
 
 class _Realm(TerminalRealm):

@@ -26,7 +26,6 @@ from .exits import Exits
 from .gx.backoff import Backoff
 from .gx.connect import gx_endpoint
 from .gx.pins import Pins
-from .manhole import Manhole, namespace
 from .metrics import registry
 from .primaries import Primaries
 from .shadows.backend import ShadowBackend
@@ -125,6 +124,8 @@ def assemble(reactor: Any, config: Config) -> MultiService:
     core.root.setServiceParent(root)
     web(reactor, config, core, exits.fatal).setServiceParent(root)
     if config.manhole is not None:
+        from .manhole import Manhole, namespace  # takes long, and old ones warn of old ciphers
+
         Manhole(reactor, config, namespace(root, core), exits.fatal).setServiceParent(root)
     for warning in config.warnings:
         log.warn("{warning}", warning=warning)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -122,6 +123,16 @@ async def test_a_name_that_does_not_resolve(bench: Bench) -> None:
 @asynchronous
 async def test_a_closed_port(bench: Bench) -> None:
     assert (await bench.doctor(free_port())).last == ("Not well: connection refused", 1)
+
+
+@asynchronous
+async def test_a_port_that_says_nothing_ends_in_its_time(bench: Bench) -> None:
+    file = bench.folder / "twin.toml"
+    file.write_text("[gx]\nconnect_timeout = 1\n")
+    file.chmod(0o600)
+    with socket.create_server((HOST, 0)) as silent:
+        told = await bench.doctor(silent.getsockname()[1], "--config", str(file))
+    assert told.last == ("Not well: no TLS handshake in time", 1)
 
 
 @asynchronous
