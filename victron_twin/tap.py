@@ -148,7 +148,9 @@ def web(reactor: Any, config: Config, core: Core, fatal: Callable[[str], None]) 
     """The local web server: in the demo open, else what changes something needs the token."""
     live = Live(reactor, Pieces(core.catalog, core.health, core.sources))
     access = Access(None if config.demo else load_token(config.state_dir / "token"), socket.gethostname())
-    pages = Pages(core.health, registry(core.health, core.bad_input), live, schemas(core.catalog))
+    pages = Pages(
+        core.health, registry(core.health, core.bad_input), live, schemas(core.catalog), core.commands.journal
+    )
     plane = DataPlane(core.sync.backend, reactor)
     site = guarded_site(plane.beside(pages.app.resource()), access)
     return WebService(reactor, config.http, site, live, fatal)

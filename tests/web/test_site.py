@@ -114,3 +114,14 @@ def test_the_schema_of_each_shadow_says_what_it_reports(van: World, name: str) -
     reported = van.reported(name)
     assert reported
     jsonschema.validate(reported, answer.json)
+
+
+def test_the_audit_log_of_commands_newest_first(tmp_path: Path) -> None:
+    world = World(tmp_path, 1)
+    world.run(20)
+    world.desire("victron-solarcharger", mode="Off")
+    world.run(3)
+    steps = client(world).ask("GET", "/api/commands").json
+    assert [step["step"] for step in steps] == ["settled", "confirmed", "written", "received"]
+    assert len(client(world).ask("GET", "/api/commands?limit=2").json) == 2
+    assert client(world).ask("GET", "/api/commands?limit=many").status == 400

@@ -15,6 +15,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.server import Request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
+from victron_twin.commands.journal import MOST_STEPS, Journal
 from victron_twin.health import Health
 
 from .errors import refuse
@@ -41,10 +42,13 @@ class Pages:
 
     app = Klein()
 
-    def __init__(self, health: Health, registry: CollectorRegistry, live: Live, schemas: Mapping[str, Any]) -> None:
+    def __init__(
+        self, health: Health, registry: CollectorRegistry, live: Live, schemas: Mapping[str, Any], journal: Journal
+    ) -> None:
         self._health = health
         self._registry = registry
         self._live = live
+        self._journal = journal
         self._schemas = {f"{name}.json": schema for name, schema in schemas.items()}
         self._static = {entry.name: entry.read_bytes() for entry in files(__package__).joinpath("static").iterdir()}
 
@@ -82,6 +86,14 @@ class Pages:
             return refuse(request, 404, f"No schema has this name; there are {', '.join(sorted(self._schemas))}")
         schema = orjson.dumps(self._schemas[name], option=orjson.OPT_INDENT_2)
         return _answer(request, "application/schema+json", schema)
+
+    @app.route("/api/commands", methods=["GET"])
+    async def commands(self, request: Request) -> bytes:
+        """The audit log, newest first."""
+        limit = (request.args or {}).get(b"limit", [b"100"])[0]
+        if not (limit.isdigit() and 1 <= int(limit) <= MOST_STEPS):
+            return refuse(request, 400, f"Invalid limit: it must be 1 to {MOST_STEPS}")
+        return _answer(request, "application/json", orjson.dumps(await self._journal.steps(int(limit))))
 
     @app.handle_errors(NotFound)
     def no_such_path(self, request: IRequest, failure: Failure) -> bytes:

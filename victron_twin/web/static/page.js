@@ -243,6 +243,23 @@ function showLinks() {
   link(`Shadows (${health.backend})`, waits > 15 ? `an update has been waiting for ${duration(waits)}` : "acknowledged", kind, problems, "");
 }
 
+// The audit log: asked for anew when what became of a desire has changed, or a link has come back.
+const AUDIT = 20;
+const outcomes = new Map();
+
+async function showCommands() {
+  const answer = await fetch(`api/commands?limit=${AUDIT}`).catch(() => null);
+  const steps = answer?.ok ? await answer.json() : [];
+  byId("commands").hidden = steps.length === 0;
+  document.querySelector("#commands tbody").replaceChildren(...steps.map(({ at, shadow, field, old, new: asked, step, result, reason }) => {
+    const text = (value) => value === null ? "–" : typeof value === "object" ? JSON.stringify(value) : shown(value);
+    const bad = ["rejected", "unconfirmed", "expired"].includes(result);
+    return element("tr", {}, element("td", {}, moment(at)),
+      element("td", {}, `${shadow} ${field}: ${text(old)} → ${text(asked)}`), element("td", {}, step),
+      element("td", { class: bad ? "bad" : "" }, reason ? `${result}: ${reason}` : result));
+  }));
+}
+
 function judge(why) {
   lost = why;
   say(byId("service"), why || "following live", why ? "bad" : "good");
@@ -265,6 +282,12 @@ function follow() {
     const card = cards.get(`${piece.thing}/${piece.name}`);
     card.show(piece);
     card.judge(lost);
+    const key = `${piece.thing}/${piece.name}`;
+    const outcome = JSON.stringify(piece.reported.commands ?? {});
+    if ((outcomes.get(key) ?? "{}") !== outcome) {
+      outcomes.set(key, outcome);
+      setTimeout(showCommands, 500); // the last step is noted after it is reported
+    }
   });
   events.addEventListener("open", () => {
     settled = false;
