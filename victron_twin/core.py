@@ -103,7 +103,7 @@ def build(
             max_retries=one.max_retries,
             fatal=fatal,
         )
-        source = SiteSource(twin, partial(facts, health, gx, thing), commands)
+        source = SiteSource(twin, partial(facts, health, gx), commands)
 
         def keep(named: str) -> None:
             source.thing = named

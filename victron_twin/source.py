@@ -22,10 +22,10 @@ REPEATED: Mapping[str, tuple[str, Path]] = {
 class SiteSource:
     """What :class:`~victron_twin.shadows.sync.ShadowSync` keeps for one thing (``thing``, once it is known).
 
-    ``facts`` tells the rest of victron-twin, by its fields' names.
+    ``facts(thing)`` tells the rest of victron-twin, by its fields' names.
     """
 
-    def __init__(self, twin: Twin, facts: Callable[[], Mapping[str, Any]], commands: CommandService) -> None:
+    def __init__(self, twin: Twin, facts: Callable[[str], Mapping[str, Any]], commands: CommandService) -> None:
         self.twin = twin
         self.thing = ""
         self._facts = facts
@@ -38,7 +38,7 @@ class SiteSource:
             name: (sheets[shadow].values if shadow in sheets else none).get(path)
             for name, (shadow, path) in REPEATED.items()
         }
-        sheets[SHADOW] = summary(self.twin.catalog, {**repeated, **self._facts()})
+        sheets[SHADOW] = summary(self.twin.catalog, {**repeated, **self._facts(self.thing)})
         return self._commands.over(self.thing, sheets)
 
     def restore(self, shadow: str, reported: Mapping[str, Any]) -> None:
