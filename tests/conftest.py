@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import provider
 
 ExpectErrors = Callable[[str], None]
 
@@ -19,6 +20,7 @@ def logged_errors() -> Iterator[ExpectErrors]:
     seen: list[LogEvent] = []
     expected: list[str] = []
 
+    @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
         if event.get("log_failure") is not None or event["log_level"].name == "critical":
             seen.append(event)

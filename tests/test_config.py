@@ -519,9 +519,9 @@ class TestOptions:
             optParameters = option_parameters()
             optFlags = option_flags()
 
-        options = Options()  # type: ignore[no-untyped-call]  # Twisted's options have no types
+        options = Options()
         given = ["--gx-host", "10.0.0.5", "--demo", "--http", "tcp:0", "--state-dir", "s"]
-        options.parseOptions(given)  # type: ignore[no-untyped-call]
+        options.parseOptions(given)
         config = load(options)
         assert (config.gx[0].host, config.demo, config.http) == ("10.0.0.5", True, "tcp:0")
         assert config.state_dir == Path("/nowhere/s")

@@ -12,9 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-GOOD = "echo 3.{minor} \"$0\""
-OLD = "echo 3.9 \"$0\"; exit 10"
-BARE = "echo 3.11 \"$0\"; exit 1"
+GOOD = 'echo 3.{minor} "$0"'
+OLD = 'echo 3.9 "$0"; exit 10'
+BARE = 'echo 3.11 "$0"; exit 1'
 #: A name that pyenv puts on PATH for a version that is not switched on.
 SHIM = "echo 'pyenv: command not found' >&2; exit 127"
 

@@ -40,11 +40,13 @@ class Cloud:
         document: dict[str, Any] = json.loads(answer["payload"].read())
         return document
 
-    def settled(self, shadow: str, field: str, at: str = "") -> dict[str, Any] | None:
-        """The result of a field once it is newer than ``at`` and no delta is left."""
+    def settled(self, shadow: str, field: str, before: object = None) -> dict[str, Any] | None:
+        """The result of a field once it is another than ``before`` and no delta is left."""
         state = self.document(shadow)["state"]
         result: dict[str, Any] = state["reported"].get("commands", {}).get(field, {})
-        return result if result and result != at and result["status"] != "pending" and "delta" not in state else None
+        return (
+            result if result and result != before and result["status"] != "pending" and "delta" not in state else None
+        )
 
     def audit(self) -> list[dict[str, Any]]:
         steps: list[dict[str, Any]] = self._service.get("/api/commands")[1]
@@ -65,7 +67,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     [("Charger Only", "applied", "Charger Only"), (99, "rejected", "Charger Only"), (3, "applied", "On")],
 )
 def test_mode(cloud: Cloud, asked: Any, status: str, shown: str) -> None:
-    before = cloud.document("victron-vebus")["state"]["reported"].get("commands", {}).get("mode", "")
+    before = cloud.document("victron-vebus")["state"]["reported"].get("commands", {}).get("mode")
     cloud.desire("victron-vebus", {"mode": asked})
     result = wait_until(lambda: cloud.settled("victron-vebus", "mode", before), "the status", 10)
     assert (result["status"], result["value"]) == (status, asked)

@@ -11,7 +11,6 @@ from random import Random
 from typing import Any
 
 import paho.mqtt.client as paho
-from twisted.internet.base import DelayedCall
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from zope.interface import implementer
@@ -44,7 +43,7 @@ class ProcessClock:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._calls: set[DelayedCall] = set()
+        self._calls: set[IDelayedCall] = set()
         self._dead = False
 
     def seconds(self) -> float:
@@ -187,10 +186,10 @@ class World:
 
 def simulate_paho(clock: IReactorTime) -> Callable[[], None]:
     """paho reads its time from a module global; what is returned puts it back."""
-    real = paho.time_func  # type: ignore[attr-defined]
-    paho.time_func = clock.seconds  # type: ignore[attr-defined]
+    real = paho.time_func
+    paho.time_func = clock.seconds
 
     def restore() -> None:
-        paho.time_func = real  # type: ignore[attr-defined]
+        paho.time_func = real
 
     return restore

@@ -37,7 +37,7 @@ class Parent(Protocol):
 async def main(reactor: Any, *files: str) -> None:
     tls = server_tls(*map(Path, files)) if files else None
     parent = Parent()
-    StandardIO(parent, reactor=reactor)  # type: ignore[no-untyped-call]
+    StandardIO(parent, reactor=reactor)
     listening: Any = await serve(reactor, Broker(reactor, Password()), tls=tls, port=0)
     print(listening.getHost().port, flush=True)
     await parent.gone

@@ -147,7 +147,7 @@ class Site:
         if self.tls is None:
             endpoint = TCP4ClientEndpoint(self.reactor, HOST, port)
         else:
-            endpoint = SSL4ClientEndpoint(self.reactor, HOST, port, CertificateOptions())  # type: ignore[no-untyped-call]
+            endpoint = SSL4ClientEndpoint(self.reactor, HOST, port, CertificateOptions())
         client: Client = await endpoint.connect(Factory.forProtocol(Client))
         self.clients.append(client)
         client.stream.write(connect() + b"".join(said))
@@ -252,7 +252,7 @@ async def test_a_client_that_does_not_read_loses_messages_and_not_the_connection
 def test_a_client_that_does_not_end_is_aborted() -> None:
     clock = Clock()
     broker = Broker(clock, Open())
-    transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+    transport: Any = StringTransport()
     protocol: Any = BrokerFactory(clock, broker).buildProtocol(None)
     protocol.makeConnection(transport)
     assert transport.producer is not None
