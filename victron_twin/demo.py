@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -95,6 +96,10 @@ class Demo:
             return self._failed()
         print(f"\n  The page:  {self._url}/\n  The log:   {self._log}\n\n  To try:")
         print(f"    curl -s '{self._url}/things/{THING}/shadow?name=victron-battery'")
+        command = Path(sys.argv[0])
+        with contextlib.suppress(ValueError):
+            command = command.resolve().relative_to(Path.cwd())
+        print(f"    {command} shadow set --url {self._url} victron-vebus mode='Charger Only'")
         print("    Ctrl-C ends it.\n")
         terminal = sys.stdout.isatty()
         print("  " + "".join(f"{name:>14}" for name, *_ in COLUMNS) + f"{'version':>10}")
