@@ -112,7 +112,7 @@ async def _permissions(here: Here) -> str:
         except ConfigError as error:
             found.append(str(error))
     if found:
-        raise Fault("permissions", "; ".join(found))
+        raise Fault("; ".join(found))
     return "nobody else can read what is secret"
 
 
