@@ -26,6 +26,9 @@ from victron_twin.state import StateError
 from .listener import CertificateError, gx_certificate
 from .service import certificate_pin
 
+#: Nothing hangs on this inverter: what could switch a real site off is allowed too.
+ALLOWED = ("victron-vebus.mode=*",)
+
 
 def demo_gx(reactor: Any, config: Config) -> tuple[Service, Config]:
     """A service that keeps the child running, and the configuration with that GX in it.
@@ -63,7 +66,8 @@ def demo_gx(reactor: Any, config: Config) -> tuple[Service, Config]:
         password_secret=None,
         password_file=password,
     )
-    return monitor, replace(config, gx=(gx,))
+    commands = replace(config.commands, allow=(*config.commands.allow, *ALLOWED))
+    return monitor, replace(config, gx=(gx,), commands=commands)
 
 
 class _Monitor(ProcessMonitor):
