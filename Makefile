@@ -20,9 +20,9 @@ demo:
 test: $(NEWEST)
 	@sh scripts/venv.sh $(OLDEST) oldest -e ".[test]" -c tests/lowest.txt
 	@printf 'All tests: ' && $(NEWEST)/bin/python -c $(VERSIONS)
-	@$(NEWEST)/bin/python -m pytest -q -n 2
+	@$(NEWEST)/bin/python -m pytest -q -n 2 --dist worksteal
 	@printf 'The fast tests: ' && $(OLDEST)/bin/python -c $(VERSIONS)
-	@$(OLDEST)/bin/python -m pytest -q -n 2 $(FAST)
+	@$(OLDEST)/bin/python -m pytest -q -n 2 --dist worksteal $(FAST)
 
 lint: $(NEWEST)
 	@PATH="$(CURDIR)/$(NEWEST)/bin:$$PATH" sh scripts/lint.sh
