@@ -100,8 +100,8 @@ def page(tmp_path: Path) -> Iterator[Page]:
 def test_it_shows_all_six_and_follows_them(shared: Page) -> None:
     assert shared.status == "following live"
     (gx, gx_state), (shadows, shadows_state) = shared.links().items()
-    assert gx.startswith("GX 127.0.0.1 (")
-    assert (gx_state, shadows, shadows_state) == ("live", "Shadows (local)", "acknowledged")
+    assert gx.startswith("GX 127.0.0.1 ")
+    assert (gx_state, shadows, shadows_state) == ("live", "Shadows local", "acknowledged")
     rows = {name: shadow["rows"] for name, shadow in shared.shadows().items()}
     assert rows["victron-battery"]["voltage"].endswith(" V")
     assert rows["victron-battery"]["soc"].endswith(" %")

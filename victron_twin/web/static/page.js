@@ -10,8 +10,10 @@ const BURST = 1000;
 const SILENCE = 6000;
 const RETRY = 3000;
 
+// How long a value that has changed stays marked, in ms: one that changes all the time does not blink.
+const MARKED = 2500;
+
 const byId = (id) => document.getElementById(id);
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -46,6 +48,22 @@ function moment(iso) {
 const duration = (seconds) => seconds < 120 ? `${Math.round(seconds)} s`
   : seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
 
+const marked = new Map();
+
+function mark(cell) {
+  cell.className = "changed";
+  marked.set(cell, performance.now());
+}
+
+function unmark() {
+  for (const [cell, since] of marked) {
+    if (performance.now() - since > MARKED) {
+      cell.className = "";
+      marked.delete(cell);
+    }
+  }
+}
+
 // A table whose rows come, change and go by their names.
 class Table {
   constructor(label) {
@@ -68,9 +86,7 @@ class Table {
         this.rows.set(name, row);
       } else if (row.cell.textContent !== text) {
         row.cell.textContent = text;
-        if (!calm.matches) {
-          row.cell.animate([{ backgroundColor: "var(--changed)" }, { backgroundColor: "transparent" }], 1500);
-        }
+        mark(row.cell);
       }
       if (row.node === next) next = next.nextSibling;
       else this.body.insertBefore(row.node, next);
@@ -214,14 +230,16 @@ let heard = 0; // when, by this page's clock
 let lost = "";
 let settled = false;
 
-function link(name, state, kind, problem, last) {
+function link(name, detail, state, kind, problem, last) {
   let row = links.get(name);
   if (row === undefined) {
-    row = { state: element("span"), problem: element("small"), last: element("td") };
-    row.node = element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, row.state, row.problem), row.last);
+    row = { detail: element("small"), state: element("span"), problem: element("small"), last: element("td") };
+    const head = element("th", { scope: "row" }, `${name} `, row.detail);
+    row.node = element("tr", {}, head, element("td", {}, row.state, row.problem), row.last);
     links.set(name, row);
     document.querySelector("#links tbody").append(row.node);
   }
+  say(row.detail, detail);
   say(row.state, lost ? "unknown" : state, lost ? "bad" : kind);
   say(row.problem, problem);
   say(row.last, last);
@@ -235,12 +253,13 @@ function showLinks() {
   for (const { host, portalId, connected, state, problem, lastDataReceived } of health.gx) {
     told.add(`${host}: ${problem}`);
     const kind = !connected ? "bad" : { live: "good", filling: "stale" }[state] ?? "bad";
-    link(`GX ${host}${portalId ? ` (${portalId})` : ""}`, connected ? state : "not connected", kind, problem, age(lastDataReceived));
+    link(`GX ${host}`, portalId ?? "", connected ? state : "not connected", kind, problem, age(lastDataReceived));
   }
   const waits = Math.round(health.oldestUnacknowledged);
   const kind = waits > 60 ? "bad" : waits > 15 ? "stale" : "good";
   const problems = health.problems.filter((problem) => !told.has(problem)).join("; ");
-  link(`Shadows (${health.backend})`, waits > 15 ? `an update has been waiting for ${duration(waits)}` : "acknowledged", kind, problems, "");
+  const written = waits > 15 ? `an update has been waiting for ${duration(waits)}` : "acknowledged";
+  link("Shadows", health.backend, written, kind, problems, "");
 }
 
 // The audit log: asked for anew when what became of a desire has changed, or a link has come back.
@@ -304,6 +323,7 @@ function follow() {
 }
 
 setInterval(() => {
+  unmark();
   if (health !== null && performance.now() - heard > SILENCE) judge("the service does not answer");
   else showLinks();
 }, 1000);
