@@ -64,6 +64,12 @@ def test_more_than_that(van: World) -> None:
     }
 
 
+def test_the_reference_names_them_all(van: World) -> None:
+    reference = (Path(__file__).parents[1] / "docs" / "http.md").read_text()
+    report = health(van).report()
+    assert [name for name in [*report, *report["gx"][0]] if f"`{name}`" not in reference] == []
+
+
 def test_before_anything_was_heard(tmp_path: Path) -> None:
     world = World(tmp_path, 1)
     world.process.network.refuse = True

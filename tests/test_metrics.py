@@ -62,6 +62,11 @@ def test_every_kind_of_bad_input_is_there_from_the_start(van: World) -> None:
     assert kinds == {frozenset({("kind", kind.value)}): 0 for kind in Trouble}
 
 
+def test_the_reference_names_them_all(van: World) -> None:
+    reference = (Path(__file__).parents[1] / "docs" / "http.md").read_text()
+    assert [name for name in samples(van.process.core) if f"`{name}`" not in reference] == []
+
+
 def test_what_goes_wrong_is_counted(tmp_path: Path) -> None:
     world = World(tmp_path, 2)
     world.run(30)
