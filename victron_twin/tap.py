@@ -107,6 +107,9 @@ def assemble(reactor: Any, config: Config) -> MultiService:
         simulated, config = demo_gx(reactor, config)
         simulated.setServiceParent(root)
     journal = state.path / "demo" if config.demo else state.path
+    for gx in config.gx:
+        if gx.password_secret is not None:
+            raise ConfigError("gx.password_secret needs Greengrass, which is not in this version: use gx.password_file")
     name, reason = choose(config.backend, os.environ, config.iotcore.endpoint)
     if name != "local":
         raise ConfigError(f"backend: {name} ({reason}) is not in this version yet: set backend = local")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ def world(tmp_path: Path, seed: int, **more: Any) -> Iterator[World]:
         made.stop()
     finally:
         restore()
+        gc.collect()  # what nobody waits for is told of here, not in a later test
 
 
 def differences(world: World) -> list[str]:

@@ -111,7 +111,7 @@ class Process:
 class World:
     """A GX, a folder, and the process that is running."""
 
-    def __init__(self, folder: Path, seed: int, period: float = 10.0, firmware: str = "v3.70", **options: str) -> None:
+    def __init__(self, folder: Path, seed: int, period: float = 20.0, firmware: str = "v3.70", **options: str) -> None:
         self.clock = Clock()
         self.clock.advance(START)
         self.began = START
@@ -129,9 +129,9 @@ class World:
         """Let time pass, from one thing that happens to the next."""
         end = self.clock.seconds() + seconds
         while True:
-            calls = self.clock.getDelayedCalls()
-            coming = min((call.getTime() for call in calls), default=end)
-            if coming > end:
+            calls = self.clock.calls  # in the order of their times
+            coming = calls[0].getTime() if calls else end
+            if not calls or coming > end:
                 break
             self.clock.advance(max(0.0, coming - self.clock.seconds()))
         self.clock.advance(max(0.0, end - self.clock.seconds()))
