@@ -215,31 +215,42 @@ def with_session(port: int, count: int) -> None:
 
 
 def with_twin(port: int, count: int) -> None:
-    """The whole path: link, service and twin, whose documents are asked for each second, as for its shadows."""
+    """The whole path: link, service and twin, and all that it shows written to shadows on the disk at its cadences."""
     from twisted.internet import reactor
 
     from victron_twin.catalog import load
+    from victron_twin.commands.journal import Journal
+    from victron_twin.config import Config
+    from victron_twin.core import build
     from victron_twin.gx.backoff import Backoff
-    from victron_twin.gx.service import GXService
-    from victron_twin.health import BadInput
-    from victron_twin.twin.twin import Twin
+    from victron_twin.primaries import Primaries
+    from victron_twin.shadows.local import LocalBackend
+    from victron_twin.worker import ThreadWorker
 
-    twin = Twin(load(), BadInput())
-    gx = GXService(
-        reactor, endpoint(reactor, port), twin, Backoff(Random(1)), host=HOST, portal_id=PORTAL, fatal=sys.exit
-    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        core = build(
+            reactor,
+            Config.load({}, {"VICTRON_VRM_ID": PORTAL}),
+            load(),
+            lambda gx: (endpoint(reactor, port), Backoff(Random(1))),
+            LocalBackend(folder / "shadows.sqlite", reactor, ThreadWorker(reactor, "store")),
+            Primaries(folder / "primaries.json"),
+            Journal(folder / "commands.sqlite", ThreadWorker(reactor, "journal")),
+            sys.exit,
+        )
+        (gx,) = core.gxs
+        gx.twin.settle()  # there is no GX behind that would tell that its picture is complete
 
-    def look(turn: int = 0) -> None:
-        if turn % 50 == 0:
-            twin.sheets(time.time())
-        if gx.status.messages < count:
-            reactor.callLater(0.02, look, turn + 1)
-        else:
-            gx.stopService().addBoth(lambda _: reactor.stop())
+        def look() -> None:
+            if gx.status.messages < count:
+                reactor.callLater(0.02, look)
+            else:
+                core.root.stopService().addBoth(lambda _: reactor.stop())
 
-    gx.startService()
-    look()
-    reactor.run()
+        core.root.startService()
+        look()
+        reactor.run()
 
 
 CLIENTS: dict[str, Callable[[int, int], None]] = {"paho": with_paho, "session": with_session, "twin": with_twin}
