@@ -22,7 +22,7 @@ from zope.interface import implementer
 from victron_twin.twin.twin import iso
 
 #: Where Twisted tells of every port, factory and SSH packet: heard at level debug only.
-CHATTER = ("log_legacy", "twisted.conch", "twisted.internet", "twisted.scripts", "twisted.web")
+CHATTER = ("log_legacy", "twisted.application", "twisted.conch", "twisted.internet", "twisted.scripts", "twisted.web")
 
 #: Keys of an event that are Twisted's own.
 _INNER = frozenset({"message", "time", "isError", "system", "format"})

@@ -20,7 +20,7 @@ from zope.interface import implementer
 from victron_twin.twin.twin import Twin
 
 from .backoff import Backoff
-from .errors import LoginRefused
+from .errors import LinkError, LoginRefused
 from .picture import Effects, new_picture
 from .session import Session
 
@@ -136,6 +136,8 @@ class GXService(MultiService):
         self._began = 0.0
         self._echo = 0
         self._wrong = ""
+        self._useless = ""  # why we ended the connection ourselves
+        self._told = ""
         self._known: list[Callable[[str], None]] = []
         self.offset: float | None = None  #: our clock minus the GX's heartbeat, in s
 
@@ -188,9 +190,10 @@ class GXService(MultiService):
         self._fatal(f"{what} has stopped: {failure.getErrorMessage()}")
 
     def _tell(self, problem: str) -> None:
-        """Log a problem when it changes."""
-        if problem != self.status.problem:
-            self.status.problem = problem
+        """Show a problem, and log it when it is another than the one before."""
+        self.status.problem = problem
+        if problem != self._told:
+            self._told = problem
             if problem:
                 self._log.error("{host}: {problem}", host=self.status.host, problem=problem)
             else:
@@ -202,16 +205,23 @@ class GXService(MultiService):
         self._session = session
         self._last = self._connected_at = self._clock.seconds()
         self.status.connected = True
-        self._log.info("Connected to the GX at {host}", host=self.status.host)
-        self._notices, self._wrong = {}, ""
+        self.status.problem = ""
+        if not self._told:  # else it is told when all is well again
+            self._log.info("Connected to the GX at {host}", host=self.status.host)
+        self._notices, self._wrong, self._useless = {}, "", ""
         session.subscribe("N/+/system/0/Serial").addErrback(self._refused)
         if self._configured or self.twin.portal:
             self._open(self._configured or self.twin.portal or "")
 
     def _refused(self, failure: Failure) -> None:
         if self._session is not None:
-            self._tell(f"the GX refused a subscription: {failure.getErrorMessage()}")
-            self._session.abortConnection()
+            self._give_up(self._session, f"the GX refused a subscription: {failure.getErrorMessage()}")
+
+    def _give_up(self, session: Session, why: str) -> None:
+        """End a connection that is of no use."""
+        self._useless = why
+        self._tell(why)
+        session.abortConnection()
 
     def _open(self, portal: str) -> None:
         """The portal id is known: subscribe and wake the GX."""
@@ -264,10 +274,8 @@ class GXService(MultiService):
         self._picture.lost()
         self.status.state = self._effects.state
         if self.running:
-            self._backoff.failed(reason)
-            self._log.warn(
-                "Connection to the GX at {host} lost: {why}", host=self.status.host, why=reason.getErrorMessage()
-            )
+            why = self._useless or f"the connection was lost: {reason.getErrorMessage()}"
+            self._backoff.failed(Failure(LinkError(why)))
 
     def _serial(self, portal: str) -> None:
         """A retained ``N/<portal id>/system/0/Serial``: who this GX is."""
@@ -307,9 +315,9 @@ class GXService(MultiService):
             self._picture.silence()
             if self._session is not None:
                 self._tell(self._why_silent())
-                if quiet >= HALF_OPEN:
+                if quiet >= HALF_OPEN and not self._wrong:  # a GX with another portal id is there, and stays it
                     self._last = now
-                    self._session.abortConnection()
+                    self._give_up(self._session, self._why_silent())
         elif self._session is not None and self._live_since is not None:
             if now - self._connected_at >= FIRST_ANSWER and self.twin.portal is None:
                 self._tell(self._why_silent())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from victron_twin.catalog import Catalog
 
-from .readings import Unreadable, Value, fit
+from .readings import LONGEST_TEXT, Unreadable, Value, fit
 from .twin import Sheet
 
 SHADOW = "victron-twin"
@@ -15,12 +15,15 @@ SHADOW = "victron-twin"
 def summary(catalog: Catalog, facts: Mapping[str, object]) -> Sheet:
     """The sheet of victron-twin out of what the services know, by the names of the catalogue's rows.
 
-    A fact that is None, or of a type that its row does not have, is left out.
+    A fact that is None, or of a type that its row does not have, is left out; a long text is cut.
     """
     sheet = Sheet()
     for row in catalog.fields(SHADOW):
+        fact = facts.get(row.name)
+        if isinstance(fact, str) and len(fact) > LONGEST_TEXT:
+            fact = fact[: LONGEST_TEXT - 3] + "..."
         try:
-            value: Value = fit(facts.get(row.name), row, catalog)
+            value: Value = fit(fact, row, catalog)
         except Unreadable:
             continue
         if value is not None:
