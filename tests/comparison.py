@@ -34,6 +34,7 @@ def compare(values: Mapping[str, Any], reported: Reported, catalog: Catalog) -> 
     """
     found = Comparison()
     shadows: dict[str, Mapping[str, Any]] = {}
+    gone: dict[str, None] = {}
     for row, instance, binding in _fields(values, catalog):
         kind = catalog.shadows[row.shadow]
         if kind.name not in shadows:
@@ -41,11 +42,11 @@ def compare(values: Mapping[str, Any], reported: Reported, catalog: Catalog) -> 
         section = _section(kind, row.service, instance, shadows[kind.name])
         if section is None:
             continue
-        name = fill(row.name, binding)
-        where = f"{kind.name} {row.service}/{instance} {name}"
+        device = f"{kind.name} {row.service}/{instance}"
         if section.get("connected") is not True:
-            found.differences.append(f"{where}: the device is not shown as connected")
+            gone[f"{device} is not shown as connected"] = None
             continue
+        name = fill(row.name, binding)
         raw = [
             values.get(f"{s.service}/{instance if s.service == row.service else '0'}{s.path}")
             for s in (source.bound(binding) for source in row.sources)
@@ -60,7 +61,8 @@ def compare(values: Mapping[str, Any], reported: Reported, catalog: Catalog) -> 
         found.compared += 1
         found.fields += value is not None
         if value != shown and not _near(value, shown, row):
-            found.differences.append(f"{where}: the GX {value!r}, the shadow {shown!r}")
+            found.differences.append(f"{device} {name}: the GX {value!r}, the shadow {shown!r}")
+    found.differences += gone
     return found
 
 
