@@ -58,6 +58,7 @@ class LocalBackend:
 
     def stop(self) -> Deferred[None]:
         if not self._open:
+            self._worker.stop()
             return succeed(None)
         self._open = False
         closed = self._worker.run(self._file.close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -210,14 +211,20 @@ class ShadowSync(Service):
         for cadence, seconds in ((Cadence.SLOW, c.slow), (Cadence.NORMAL, c.normal), (Cadence.CRITICAL, c.critical)):
             call = LoopingCall(self.flush, cadence)
             call.clock = self.clock
-            call.start(seconds).addErrback(self._failed(f"the {cadence.value} flush has stopped"))
+            call.start(seconds).addErrback(self._stopped, cadence)
             self._calls.append(call)
+
+    def _stopped(self, failure: Failure, cadence: Cadence) -> None:
+        self._log.failure("the {cadence} flush has stopped", failure=failure, cadence=cadence.value)
+        self._fatal(f"the {cadence.value} flush has stopped: {failure.getErrorMessage()}")
 
     async def _stop(self) -> None:
         for call in self._calls:
             if call.running:
                 call.stop()
         if self._opened is not None:
+            with suppress(TimeoutError):  # a store that is half open must not be closed under its own feet
+                await self._opened.addTimeout(LAST_FLUSH, self.clock)
             last = DeferredList([self._send(shadow) for shadow in self._pending()], consumeErrors=True)
             try:
                 await last.addTimeout(LAST_FLUSH, self.clock)

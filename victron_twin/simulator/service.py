@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -126,7 +126,7 @@ class SimulatedGX(Service):
 
     def _close(self) -> Deferred[None]:
         ports, self._ports = self._ports, []
-        closing = gatherResults([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+        closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         return closing.addCallback(lambda _: None)
 
 
