@@ -32,7 +32,6 @@ class Reader:
     """Asks for /events over HTTP, on a transport in memory."""
 
     def __init__(self, site: Site, method: str = "GET") -> None:
-        site.timeOut = None  # it would be on the real reactor
         self._transport = cast("Any", StringTransportWithDisconnection)()  # Twisted's are untyped
         self._channel = cast("Any", site).buildProtocol(IPv4Address("TCP", "127.0.0.1", 40000))
         self._transport.protocol = self._channel

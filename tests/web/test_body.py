@@ -28,6 +28,7 @@ class Connection:
         self.backend.start()
         plane = DataPlane(self.backend, clock)
         site = guarded_site(plane.beside(Klein().resource()), Access(None))
+        site.timeOut = None  # it would be on the real reactor
         self._protocol: IProtocol = cast("Any", site).buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
         self._transport: Any = cast("Any", StringTransport)()
         self._protocol.makeConnection(self._transport)
