@@ -31,7 +31,7 @@ SILENCE = 15.0
 #: Silent for this long on an open connection: it is half open, or the broker is stuck, in s.
 HALF_OPEN = 40.0
 #: A full publish takes 0.1 s; firmware before 3.50 does not tell when it has ended, in s.
-ROUND = 10.0
+ROUND = 5.0
 #: Waits between the full publishes that are asked for until two in a row agree, in s. (At most 3 a second are allowed.)
 AGAIN = (2.0, 5.0, 10.0, 20.0, 30.0)
 #: A minute of liveness forgets the failures before it, in s.
