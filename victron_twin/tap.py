@@ -58,6 +58,17 @@ class Options(usage.Options):
         print(f"victron-twin {__version__}")
         sys.exit(0)
 
+    def parseOptions(self, options: Any = None) -> None:
+        # twistd would print all options, and the error in the last line.
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise SystemExit(f"victron-twin: {error}: see twistd victron-twin --help") from None
+
+    def parseArgs(self, *arguments: str) -> None:
+        if arguments:
+            raise usage.UsageError(f"{arguments[0]!r} is no option")
+
     def postOptions(self) -> None:
         try:
             self.config = Config.load(self, os.environ)

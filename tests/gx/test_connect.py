@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.error import ConnectionAborted, ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import ConnectionAborted, ConnectionLost
 
 from tests.asynchronous import asynchronous, until
 from tests.gx.certificates import Identity
@@ -27,6 +27,7 @@ from victron_twin.gx.errors import (
     LinkError,
     LoginRefused,
     PingTimeout,
+    Unreachable,
 )
 from victron_twin.gx.frames import FRAME_LIMIT
 from victron_twin.gx.pins import Pins
@@ -144,7 +145,9 @@ async def test_broker_that_is_killed(gx: GX) -> None:
     recorder = await gx.connect()
     gx.mosquitto.kill()
     await until(lambda: recorder.lost)
-    assert isinstance(await failure(gx), ConnectionRefusedError)
+    error = await failure(gx)
+    assert isinstance(error, Unreachable)
+    assert "connection refused" in str(error)
 
 
 @asynchronous

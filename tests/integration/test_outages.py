@@ -160,7 +160,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 async def test_the_broker_is_killed_and_comes_back(world: World) -> None:
     await world.converges()
     world.mosquitto.kill()
-    await world.says("Connection refused")
+    await world.says("connection refused")
     world.mosquitto.start()
     await world.converges()
 
@@ -207,7 +207,7 @@ async def test_another_certificate_is_refused_until_its_pin_is_removed(world: Wo
 async def test_the_password_is_changed_and_changed_back(world: World) -> None:
     await world.converges()
     world.mosquitto.set_password(ANOTHER)
-    await world.says("not authorised", "password")
+    await world.says("not authorised", "gx.password")
     world.tell_password(ANOTHER)
     await world.converges()
     world.tell_password(PASSWORD)
@@ -222,7 +222,7 @@ async def test_the_service_is_killed_and_starts_while_there_is_no_gx(world: Worl
     world.service.process.kill()
     world.mosquitto.kill()
     world.restart_service()
-    await world.says("Connection refused")
+    await world.says("connection refused")
     await eventually(world.shown_as_gone, "nothing is shown as live")
     assert world.reported("victron-battery")["deviceInstance"] == 512
     world.mosquitto.start()

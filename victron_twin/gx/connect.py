@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.error import DNSLookupError
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -15,7 +16,7 @@ from zope.interface import implementer
 from victron_twin.config import GXConfig, read_password
 from victron_twin.gx.backoff import Backoff
 from victron_twin.gx.endpoint import Credentials, SessionEndpoint
-from victron_twin.gx.errors import LinkError, Unresolvable
+from victron_twin.gx.errors import ConnectTimeout, LinkError, Unreachable, Unresolvable
 from victron_twin.gx.pins import Pins
 from victron_twin.gx.session import Session
 from victron_twin.gx.trust import Trust, fingerprint, policy
@@ -82,7 +83,7 @@ class GXEndpoint:
         return f"<GX {self._host}:{self._port}>"
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        """Fires with what the factory built; fails with a LinkError, or with Twisted's error of a TCP connection."""
+        """Fires with what the factory built; fails with a LinkError."""
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, listeners: IProtocolFactory) -> Any:
@@ -102,6 +103,14 @@ class GXEndpoint:
             return await session.connect(listeners)
         except DNSLookupError:
             raise Unresolvable(f"{self._host} does not resolve: set VICTRON_HOST=<ip>") from None
+        except ConnectTimeout as error:
+            raise ConnectTimeout(f"{error}: is VICTRON_HOST right, and the GX switched on?") from None
+        except ConnectError as error:
+            why = os.strerror(error.osError).lower() if isinstance(error.osError, int) else str(error)
+            raise Unreachable(
+                f"no connection on port {self._port} ({why}): is MQTT on LAN switched on at the GX, and are "
+                "VICTRON_HOST and VICTRON_PORT right?"
+            ) from None
 
     def _accepted(self, session: Session) -> None:
         """A login was accepted: with trust on first use, the certificate is the GX's from now on."""

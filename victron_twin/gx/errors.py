@@ -13,6 +13,10 @@ class Unresolvable(LinkError):
     """The configured host name has no address."""
 
 
+class Unreachable(LinkError):
+    """There is no TCP connection: refused, or no way there."""
+
+
 class ConnectTimeout(LinkError):
     """No TCP connection in time."""
 
@@ -84,7 +88,7 @@ class LoginRefused(Refused):
     CODES = (4, 5)
 
     def __init__(self, code: int) -> None:
-        super().__init__(code, "; is the MQTT password that of the GX's security profile?")
+        super().__init__(code, "; is gx.password (VICTRON_MQTT_PASSWORD) that of the GX's security profile?")
 
 
 def refusal(code: int) -> Refused:

@@ -318,10 +318,10 @@ class GXService(MultiService):
                 if quiet >= HALF_OPEN and not self._wrong:  # a GX with another portal id is there, and stays it
                     self._last = now
                     self._give_up(self._session, self._why_silent())
-        elif self._session is not None and self._live_since is not None:
+        elif self._session is not None:
             if now - self._connected_at >= FIRST_ANSWER and self.twin.portal is None:
                 self._tell(self._why_silent())
-            elif now - self._live_since >= HEALTHY:
+            elif self._live_since is not None and now - self._live_since >= HEALTHY:
                 self._backoff.healthy()
         self.status.last_received = self._last if self._live_since is not None else self.status.last_received
         self.status.state = self._effects.state

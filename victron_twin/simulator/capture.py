@@ -224,7 +224,7 @@ async def _record(reactor: Any, options: Any, recorder: Recorder) -> None:
     try:
         client.startService()
         client.whenConnected(failAfterFailures=1).addCallbacks(
-            connected, lambda failure: end(f"{gx.host}:{gx.port}: {failure.getErrorMessage()}")
+            connected, lambda failure: end(f"{gx.host}: {failure.getErrorMessage()}")
         )
         progress.start(1.0 if sys.stdout.isatty() else LINE, now=False).addErrback(capture.broken)
         await enough
