@@ -282,3 +282,32 @@ def test_charger_only_is_allowed_while_shore_power_is_there(tmp_path: Path) -> N
         van.desire("victron-vebus", mode="Charger Only")
         van.run(3)
         assert van.result("victron-vebus", "mode")["status"] == "applied", van.reported("victron-vebus")["acIn"]
+
+
+def test_a_desire_for_what_the_site_does_not_have_is_taken_back(van: World) -> None:
+    van.desire("victron-tank", devices={"3": {"level": 50}})
+    van.run(3)
+    assert "delta" not in van.shadow("victron-tank")["state"]
+    assert "desired" not in van.shadow("victron-tank")["state"]
+
+
+def test_the_shadow_of_another_application_is_left_alone(van: World) -> None:
+    van.desire("my-app", mode="On")
+    van.run(60)
+    assert van.shadow("my-app")["state"]["desired"] == {"mode": "On"}
+    assert van.shadow("my-app")["version"] == 1
+
+
+def test_the_pending_desire_of_a_primary_that_changed_is_rejected(van: World) -> None:
+    van.gx.remove("solarcharger", 279)
+    van.run(5)
+    van.desire("victron-solarcharger", mode="Off")
+    van.run(5)
+    assert van.result("victron-solarcharger", "mode")["status"] == "pending"
+    van.process.core.gxs[0].twin.primaries["solarcharger"] = ("solarcharger", "280")
+    van.process.core.gxs[0].twin._stale.add("victron-solarcharger")
+    van.run(10)
+    result = van.result("victron-solarcharger", "mode")
+    assert (result["status"], "primary changed" in result["reason"]) == ("rejected", True)
+    assert van.site.value("solarcharger/280/Mode") == 1
+    assert not van.gx.writes
