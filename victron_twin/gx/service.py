@@ -10,7 +10,7 @@ import orjson
 from twisted.application.internet import ClientService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -22,6 +22,7 @@ from victron_twin.twin.twin import Twin
 from .backoff import Backoff
 from .errors import LinkError, LoginRefused
 from .picture import Effects, new_picture
+from .rounds import Rounds
 from .session import Session
 
 #: The GX publishes for 60 s after a keepalive; 62 s is too late, in s.
@@ -30,10 +31,6 @@ KEEPALIVE = 27.0
 SILENCE = 15.0
 #: Silent for this long on an open connection: it is half open, or the broker is stuck, in s.
 HALF_OPEN = 40.0
-#: A full publish takes 0.1 s; firmware before 3.50 does not tell when it has ended, in s.
-ROUND = 5.0
-#: Waits between the full publishes that are asked for until two in a row agree, in s. (At most 3 a second are allowed.)
-AGAIN = (2.0, 5.0, 10.0, 20.0, 30.0)
 #: A minute of liveness forgets the failures before it, in s.
 HEALTHY = 60.0
 #: By then a GX has told its portal id and answered the first keepalive, in s.
@@ -118,7 +115,8 @@ class GXService(MultiService):
         self._max_retries = max_retries
         self._fatal = fatal
         self._session: Session | None = None
-        self._effects = Effects(self._ask_for_all, self._go_dark)
+        self._rounds = Rounds(clock, twin, self._keep_alive, self._trust)
+        self._effects = Effects(self._rounds.begin, self._go_dark)
         self._picture = new_picture(self._effects)
         self._client = ClientService(
             _Counted(endpoint, self.status), _Listeners(self), retryPolicy=self._retry, clock=clock
@@ -131,10 +129,6 @@ class GXService(MultiService):
         self._connected_at = 0.0
         self._live_since: float | None = None
         self._notices: dict[bytes, Callable[[bytes], None]] = {}
-        self._rounds: list[tuple[float, int]] = []
-        self._round: IDelayedCall | None = None
-        self._began = 0.0
-        self._echo = 0
         self._wrong = ""
         self._useless = ""  # why we ended the connection ourselves
         self._told = ""
@@ -171,7 +165,7 @@ class GXService(MultiService):
         for call in (self._watch, self._alive):
             if call.running:
                 call.stop()
-        self._end_round()
+        self._rounds.end()
         stopped: Deferred[None] = super().stopService()
         return stopped
 
@@ -235,7 +229,7 @@ class GXService(MultiService):
         prefix = f"N/{portal}/".encode()
         self._notices = {
             prefix + b"heartbeat": self._heartbeat,
-            prefix + b"full_publish_completed": self._completed,
+            prefix + b"full_publish_completed": self._rounds.completed,
             prefix + b"keepalive": lambda payload: None,
         }
         session.subscribe(f"N/{portal}/#").addErrback(self._refused)
@@ -270,7 +264,7 @@ class GXService(MultiService):
         self._live_since = None
         if self._alive.running:
             self._alive.stop()
-        self._end_round()
+        self._rounds.end()
         self._picture.lost()
         self.status.state = self._effects.state
         if self.running:
@@ -291,9 +285,9 @@ class GXService(MultiService):
 
     # liveness
 
-    def _keep_alive(self) -> None:
+    def _keep_alive(self, options: bytes = SUPPRESS) -> None:
         if self._session is not None and self.twin.portal:
-            self._session.publish(f"R/{self.twin.portal}/keepalive", SUPPRESS)
+            self._session.publish(f"R/{self.twin.portal}/keepalive", options)
 
     def _begin_live(self, now: float) -> None:
         self._live_since = now
@@ -331,61 +325,12 @@ class GXService(MultiService):
             return self._wrong
         if self.twin.portal is None:
             return "the GX does not tell its portal id (no retained N/+/system/0/Serial): set VICTRON_VRM_ID"
-        if self._configured and not any(count for _, count in self._rounds):
+        if self._configured and not self._rounds.brought_something:
             return f"nothing is published under the portal id {self._configured}: is VICTRON_VRM_ID right?"
         return f"the GX is silent: neither heartbeat nor value for {SILENCE:.0f} s, the keepalive is not answered"
 
     def _go_dark(self) -> None:
         self.twin.silent(self._clock.seconds())
-
-    # the full picture
-
-    def _ask_for_all(self) -> None:
-        """The first of the full publishes after a connection or a gap."""
-        self._rounds = []
-        self._ask()
-
-    def _ask(self) -> None:
-        self._end_round()
-        if self._session is None:
-            return
-        self._began = self._clock.seconds()
-        self._echo += 1
-        options = {"keepalive-options": [{"full-publish-completed-echo": str(self._echo)}]}
-        self._session.publish(f"R/{self.twin.portal}/keepalive", orjson.dumps(options))
-        self._round = self._clock.callLater(ROUND, self._round_over, False)
-
-    def _end_round(self) -> None:
-        if self._round is not None and self._round.active():
-            self._round.cancel()
-        self._round = None
-
-    def _completed(self, payload: bytes) -> None:
-        try:
-            echo = orjson.loads(payload).get("full-publish-completed-echo")
-        except (ValueError, AttributeError):
-            return
-        if echo == str(self._echo) and self._round is not None:
-            self._round_over(True)
-
-    def _round_over(self, completed: bool) -> None:
-        """A full publish has ended, or should have. Two in a row that agree are trusted.
-
-        The completion can come with a seventh of the topics just after a boot, so that one alone tells nothing.
-        """
-        self._end_round()
-        count, plausible = self.twin.seen(self._began)
-        before = self._rounds[-1] if self._rounds else None
-        self._rounds.append((self._began, count))
-        if plausible or before is not None:
-            self.twin.settle()
-        if before is not None and plausible and count <= before[1]:
-            self.twin.prune(before[0], self._clock.seconds())
-            self._trust()
-        elif len(self._rounds) <= len(AGAIN):
-            self._round = self._clock.callLater(AGAIN[len(self._rounds) - 1], self._ask)
-        elif count:
-            self._trust()
 
     def _trust(self) -> None:
         self._picture.trusted()
