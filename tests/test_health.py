@@ -14,7 +14,8 @@ from tests.simulation.backends import FaultyBackend
 from tests.simulation.world import World, simulate_paho
 from victron_twin.health import MOST_TOLD, BadInput, Health
 from victron_twin.shadows.local import LocalBackend
-from victron_twin.shadows.sync import Cadences, ShadowSync
+from victron_twin.shadows.parts import Cadences
+from victron_twin.shadows.sync import ShadowSync
 from victron_twin.twin.readings import Trouble
 from victron_twin.worker import InlineWorker
 

@@ -22,7 +22,8 @@ from .gx.service import GXService
 from .health import BadInput, Health
 from .primaries import Primaries
 from .shadows.backend import ShadowBackend
-from .shadows.sync import Cadences, ShadowSync
+from .shadows.parts import Cadences
+from .shadows.sync import ShadowSync
 from .source import SiteSource
 from .twin.policy import Policy
 from .twin.primary import Key

@@ -16,7 +16,8 @@ from tests.simulation.backends import FaultyBackend
 from victron_twin.catalog import load
 from victron_twin.catalog.model import Cadence
 from victron_twin.shadows.local import LocalBackend
-from victron_twin.shadows.sync import Cadences, ShadowSync
+from victron_twin.shadows.parts import Cadences
+from victron_twin.shadows.sync import ShadowSync
 from victron_twin.twin.flat import Flat
 from victron_twin.twin.twin import Sheet
 from victron_twin.worker import InlineWorker

@@ -10,7 +10,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from victron_twin.catalog.commands import Class
 from victron_twin.gx.service import GXService
-from victron_twin.shadows.sync import Settlement, Shadow, ShadowSync
+from victron_twin.shadows.parts import Settlement, Shadow
+from victron_twin.shadows.sync import ShadowSync
 from victron_twin.twin.desk import FINAL, Desk
 from victron_twin.twin.flat import Path, dotted
 from victron_twin.twin.plan import Known, Order, Plan, Status, Verdict, at, plan

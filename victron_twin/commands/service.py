@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 from victron_twin.catalog.commands import Class
 from victron_twin.gx.service import GXService
 from victron_twin.shadows.backend import Delta
-from victron_twin.shadows.sync import Shadow, ShadowSync
+from victron_twin.shadows.parts import Shadow
+from victron_twin.shadows.sync import ShadowSync
 from victron_twin.twin.flat import Flat, Path, overlaid
 from victron_twin.twin.plan import at
 from victron_twin.twin.policy import Policy

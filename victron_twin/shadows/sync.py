@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
@@ -15,11 +13,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from victron_twin.catalog.model import Cadence
-from victron_twin.twin.flat import Flat, Path
-from victron_twin.twin.ledger import Ledger
+from victron_twin.twin.flat import Flat
 from victron_twin.twin.twin import Sheet
 
 from .backend import Conflict, Document, NotFound, ShadowBackend, ShadowError, Unavailable
+from .parts import Cadences, Decider, Settlement, Shadow, Source
 
 #: A backend that has not answered by then is taken as unreachable, in s.
 ANSWER_TIMEOUT = 15.0
@@ -29,81 +27,6 @@ CONFLICTS = 5
 LAST_FLUSH = 3.0
 #: After a failure a shadow waits this long, doubled each time up to the second, in s.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
-
-
-class Source(Protocol):
-    """Where the documents come from: the twin of one GX."""
-
-    def sheets(self, now: float) -> Mapping[str, Sheet]:
-        """The reported section of each shadow, as things are now."""
-
-    def restore(self, shadow: str, reported: Mapping[str, Any]) -> None:
-        """What the backend holds of a shadow when the service starts."""
-
-
-class Decider(Protocol):
-    """Who decides on what is desired."""
-
-    def prepare(self) -> Deferred[None]:
-        """Called once before anything is read; nothing is written before it is done."""
-
-    def read(self, shadow: Shadow) -> None:
-        """What the backend holds was read into the shadow's ledger."""
-
-    def propose(self, shadow: Shadow, leaves: Flat) -> Deferred[None]:
-        """These leaves of desired are about to be settled with these values; they are not before this is done."""
-
-    def accepted(self, shadow: Shadow, leaves: Flat) -> None:
-        """They were."""
-
-    def finish(self) -> Deferred[None]:
-        """Called once at the end, after the last update."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cadences:
-    """Seconds between the looks at each class of fields, and the longest that a change waits for others."""
-
-    critical: float = 1.0
-    normal: float = 10.0
-    slow: float = 60.0
-    batch: float = 10.0
-
-
-@dataclass(slots=True)
-class Settlement:
-    """Desires that are decided: those to be overwritten with what is reported, and those that no field takes.
-
-    ``decided_on`` is the ledger's count of reads when they were decided: what was read later may hold newer ones.
-    ``done`` fires with whether it was accepted; False: decide again.
-    """
-
-    paths: tuple[Path, ...]
-    clear: tuple[Path, ...]
-    decided_on: int
-    done: Deferred[bool] = field(default_factory=Deferred)
-
-
-@dataclass(slots=True)
-class Shadow:
-    """One named shadow of one thing on its way to the backend."""
-
-    thing: str
-    name: str
-    ledger: Ledger = field(default_factory=Ledger)
-    known: bool = False  #: what the backend holds has been read
-    stale: bool = False  #: somebody else has written, or an answer was lost: read again
-    busy: bool = False
-    due: bool = False
-    settle: Settlement | None = None
-    news: int = 0  #: the highest version that was heard of
-    due_since: float | None = None  #: since when an update waits for its acknowledgement
-    written: float = 0.0
-    wait: float = 0.0
-    not_before: float = 0.0
-    updates: int = 0
-    failures: int = 0
-    problem: str = ""
 
 
 #: Called with (thing, shadow) after each acknowledged update.

@@ -8,7 +8,7 @@ from typing import Any
 from victron_twin.catalog import Catalog
 from victron_twin.catalog.model import Field
 from victron_twin.health import Health
-from victron_twin.shadows.sync import Source
+from victron_twin.shadows.parts import Source
 from victron_twin.twin.flat import Path, dotted, nest
 
 #: Fields of this priority stand at the top of their table; the rest can be unfolded.
