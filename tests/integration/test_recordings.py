@@ -98,6 +98,25 @@ def test_mosquittos_clients_see_a_gx_keep_it_alive_and_write(gx: GX) -> None:
     assert subprocess.run(["mosquitto_sub", *wrong], timeout=30, capture_output=True, check=False).returncode == 5
 
 
+def test_what_it_cannot_serve_is_said_in_one_line(gx: GX, tmp_path: Path) -> None:
+    (tmp_path / "certificate.pem").write_text("rubbish")
+    (tmp_path / "key.pem").write_text("rubbish")
+    for arguments, says in (
+        (("--port", str(gx.port), "--folder", str(gx.folder)), f"{HOST}:{gx.port} cannot be listened on"),
+        (("--port", str(free_port()), "--folder", str(tmp_path)), f"{tmp_path / 'certificate.pem'}"),
+        (("--password-file", "nowhere"), "--password-file: nowhere: No such file"),
+        (("--port", "x"), "'x' is no port"),
+        (("--speed", "0"), "'0' cannot be used: it must be a number above 0"),
+        (("--site", "house"), "--site house"),
+    ):
+        with Program(tmp_path / "log", "simulate", *arguments) as program:
+            assert program.wait() > 0
+        error, *more = program.output.splitlines()
+        assert error.startswith("victron-twin: ")
+        assert says in error
+        assert more in ([], ["Try victron-twin --help."])
+
+
 # Recording
 
 

@@ -19,7 +19,7 @@ from twisted.logger import Logger, globalLogBeginner
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from victron_twin import logs
+from victron_twin import arguments, logs
 from victron_twin.config import Config, ConfigError, GXConfig
 from victron_twin.config.keys import CONFIG_OPTION, option_parameters
 from victron_twin.gx.backoff import Backoff
@@ -30,7 +30,6 @@ from victron_twin.gx.session import Session
 from victron_twin.gx.trust import fingerprint
 
 from .recording import Recorder, opened
-from .serving import positive
 
 #: Those of the service's options that matter here; the environment and the file count as always.
 OPTIONS = (CONFIG_OPTION, "gx-host", "gx-port", "portal-id", "gx-trust", "state-dir")
@@ -47,7 +46,7 @@ class Options(usage.Options):
     )
     optParameters: ClassVar = [
         *(row for row in option_parameters() if row[0] in OPTIONS),
-        ["seconds", None, None, "How long to record [until Ctrl-C].", positive],
+        ["seconds", None, None, "How long to record [until Ctrl-C].", arguments.positive],
     ]
     config: Config
 

@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 from twisted.internet.error import ReactorNotRunning
 from twisted.python import usage
 
+from victron_twin import arguments
+
 from .child import Lifeline
 from .gx import GX
 from .service import simulated_van
-from .serving import ServingOptions, positive, serve
+from .serving import ServingOptions, serve
 
 #: What the van's GX calls itself unless told otherwise.
 PORTAL_ID = "c0619ab2d3e4"
@@ -27,7 +29,7 @@ class Options(ServingOptions):
     optParameters: ClassVar = [
         ["portal-id", None, PORTAL_ID, "The VRM portal id."],
         ["site", None, "van", "The site; there is one: van."],
-        ["speed", None, 1.0, "How much faster than the clock the site's time runs.", positive],
+        ["speed", None, 1.0, "How much faster than the clock the site's time runs.", arguments.positive],
     ]
     optFlags: ClassVar = [["child", None, "End when standard input does, as the demo's child."]]
 

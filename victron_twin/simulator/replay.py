@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 
 from twisted.python import usage
 
+from victron_twin import arguments
+
 from .recording import RecordingError, ReplayGX, read
-from .serving import ServingOptions, positive, serve
+from .serving import ServingOptions, serve
 
 
 class Options(ServingOptions):
@@ -19,7 +21,7 @@ class Options(ServingOptions):
         "keepalive and completion are a GX's own. When the recording has ended, its last state stays."
     )
     optParameters: ClassVar = [
-        ["speed", None, 1.0, "How much faster than it was recorded it is played.", positive],
+        ["speed", None, 1.0, "How much faster than it was recorded it is played.", arguments.positive],
     ]
 
     def parseArgs(self, file: str = "") -> None:

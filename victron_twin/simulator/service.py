@@ -14,7 +14,6 @@ from twisted.application.service import Service
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from victron_twin.simulator.broker import Broker
@@ -39,8 +38,6 @@ class SimulatedGX(Service):
     ``key.pem``, and are made where there are none.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
         reactor: IReactorTime,
@@ -64,7 +61,7 @@ class SimulatedGX(Service):
         self._waiting: list[Deferred[Listening]] = []
 
     def startService(self) -> None:
-        """Start the GX and listen; :meth:`whenListening` tells how that went."""
+        """Start the GX and listen; how that went only :meth:`whenListening` tells."""
         super().startService()
         self._outcome = None
         self._starting = Deferred.fromCoroutine(self._listen())
@@ -114,7 +111,6 @@ class SimulatedGX(Service):
         self.gx.stop()
         if reason.check(CancelledError):
             return None
-        self._log.error("the simulated GX cannot listen: {reason}", reason=reason.getErrorMessage())
         self._tell(reason)
         return self._close()
 

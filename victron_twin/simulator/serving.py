@@ -15,7 +15,7 @@ from twisted.internet.task import react
 from twisted.logger import globalLogBeginner
 from twisted.python import usage
 
-from victron_twin import logs
+from victron_twin import arguments, logs
 from victron_twin.config import read_password
 
 from .listener import CertificateError
@@ -23,20 +23,12 @@ from .plugin import Plugin
 from .service import Listening, SimulatedGX
 
 
-def positive(text: str) -> float:
-    """For options."""
-    value = float(text)
-    if value <= 0:
-        raise ValueError("must be above 0")
-    return value
-
-
 class ServingOptions(usage.Options):
     """The options of a command that serves a GX."""
 
     optParameters: ClassVar = [
-        ["port", None, 8883, "The port with TLS.", int],
-        ["plain-port", None, None, "A port without TLS; off unless given.", int],
+        ["port", None, 8883, "The port with TLS.", arguments.port],
+        ["plain-port", None, None, "A port without TLS; off unless given.", arguments.port],
         ["interface", None, "127.0.0.1", "The address to listen on."],
         ["username", None, None, "Accepted, and ignored as a GX does."],
         ["password", None, None, "The password; without one everybody may log in."],
@@ -79,7 +71,10 @@ async def _serve(reactor: Any, service: SimulatedGX, interface: str) -> None:
     service.startService()
     try:
         listening = await service.whenListening()
-    except (CannotListenError, CertificateError, OSError) as error:
+    except CannotListenError as error:
+        where, why = f"{error.interface}:{error.port}", error.socketError
+        raise SystemExit(f"victron-twin: {where} cannot be listened on ({why}): give another with --port") from None
+    except (CertificateError, OSError) as error:
         raise SystemExit(f"victron-twin: the simulated GX cannot listen: {error}") from None
     print(_told(listening, interface, service), flush=True)
     reactor.addSystemEventTrigger("before", "shutdown", _stop, service)
