@@ -16,6 +16,8 @@ from typing import Any, ClassVar
 
 from twisted.python import usage
 
+from . import arguments
+
 #: The port of the page, and how many above it are tried where it is taken.
 PORT, TRIES = 8480, 50
 #: How long the service may take to show every shadow, in s.
@@ -37,19 +39,24 @@ class Options(usage.Options):
     synopsis = "[options]"
     optParameters: ClassVar = [
         ["state-dir", None, ".demo", "The folder of the demo's state."],
-        ["port", None, PORT, "The port of the page; where it is taken, the next free one.", int],
+        ["port", None, PORT, "The port of the page; where it is taken, the next free one.", arguments.port],
     ]
 
 
 def main(options: usage.Options) -> int:
-    """Run until Ctrl-C; the exit status of the service."""
+    """Run until Ctrl-C or SIGTERM; the exit status."""
     state = Path(options["state-dir"]).resolve()
-    state.mkdir(parents=True, exist_ok=True)
+    log = state / "service.log"
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        output = log.open("ab")  # it may be that of a demo that runs
+    except OSError as error:
+        raise SystemExit(f"victron-twin: --state-dir: {log} cannot be written ({error.strerror})") from None
     port = free_port(options["port"])
     if port != options["port"]:
         print(f"Port {options['port']} is taken, so the page is on {port}.")
-    log = state / "service.log"
-    with log.open("wb") as output:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with output:
         service = subprocess.Popen(
             [
                 *(str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=", "victron-twin", "--demo"),
@@ -58,7 +65,6 @@ def main(options: usage.Options) -> int:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         return Demo(f"http://127.0.0.1:{port}", service, log).show()
     except KeyboardInterrupt:
@@ -71,7 +77,8 @@ def main(options: usage.Options) -> int:
 
 def free_port(first: int) -> int:
     """The first port from here that nobody listens on."""
-    for port in range(first, first + TRIES):
+    last = min(first + TRIES - 1, 65535)
+    for port in range(first, last + 1):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -79,7 +86,7 @@ def free_port(first: int) -> int:
             except OSError:
                 continue
             return port
-    raise SystemExit(f"victron-twin: no free port from {first} to {first + TRIES - 1}: use --port")
+    raise SystemExit(f"victron-twin: no free port from {first} to {last}: give another with --port")
 
 
 class Demo:
@@ -113,7 +120,7 @@ class Demo:
         end = time.monotonic() + PATIENCE
         wanted = {shadow for _, shadow, _, _ in COLUMNS}
         while self._service.poll() is None and time.monotonic() < end:
-            if all(self._get(f"/things/{THING}/shadow?name={name}") for name in wanted):
+            if self._get("/health") and all(self._get(f"/things/{THING}/shadow?name={name}") for name in wanted):
                 return True
             time.sleep(0.3)
         return False
