@@ -127,7 +127,7 @@ def check_truth(made: World) -> None:
     assert len(written) >= len(made.gx.writes)
 
 
-def run(seed: int, tmp_path: Path, seconds: float = 1200.0) -> None:
+def run(seed: int, tmp_path: Path, seconds: float = 900.0) -> None:
     with world(tmp_path, seed) as made:
         random = Random(seed * 7 + 1)
         mischief, cloud = Mischief(made), Cloud(made, random)
