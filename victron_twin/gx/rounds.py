@@ -16,6 +16,9 @@ from victron_twin.twin.twin import Twin
 ROUND = 5.0
 #: Waits between the full publishes that are asked for until two in a row agree, in s. (At most 3 a second are allowed.)
 AGAIN = (2.0, 5.0, 10.0, 20.0, 30.0)
+#: What is no plausible picture of a GX (a recording of single devices) is taken as it is after so many rounds that
+#: brought no more; nothing is taken as gone then.
+STABLE = 3
 
 
 class Rounds:
@@ -75,8 +78,11 @@ class Rounds:
         self._over.append((self._began, count))
         if plausible or before is not None:
             self._twin.settle()
-        if before is not None and plausible and count <= before[1]:
+        stable = before is not None and 0 < count <= before[1]
+        if stable and plausible and before is not None:
             self._twin.prune(before[0], self._clock.seconds())
+            self._trusted()
+        elif stable and len(self._over) >= STABLE:
             self._trusted()
         elif len(self._over) <= len(AGAIN):
             self._call = self._clock.callLater(AGAIN[len(self._over) - 1], self._next)
