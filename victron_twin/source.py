@@ -30,23 +30,16 @@ class SiteSource:
         self.thing = ""
         self._facts = facts
         self._commands = commands
-        self._own: tuple[int, Sheet] = (-1, Sheet())
 
     def sheets(self, now: float) -> Mapping[str, Sheet]:
         sheets = self.twin.sheets(now)
-        if self._own[0] != int(now):
-            self._own = int(now), self._summary(sheets)
-        sheets[SHADOW] = self._own[1]
-        return self._commands.over(self.thing, sheets)
-
-    def _summary(self, sheets: Mapping[str, Sheet]) -> Sheet:
-        """victron-twin, made once a second."""
         none: Flat = {}
         repeated = {
             name: (sheets[shadow].values if shadow in sheets else none).get(path)
             for name, (shadow, path) in REPEATED.items()
         }
-        return summary(self.twin.catalog, {**repeated, **self._facts(self.thing)})
+        sheets[SHADOW] = summary(self.twin.catalog, {**repeated, **self._facts(self.thing)})
+        return self._commands.over(self.thing, sheets)
 
     def restore(self, shadow: str, reported: Mapping[str, Any]) -> None:
         if shadow != SHADOW:
