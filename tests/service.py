@@ -51,6 +51,16 @@ def runs(process: int) -> bool:
     return False
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process: asked first, killed where it does not listen."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 class Service:
     """``twistd -n victron-twin`` on a port of its own::
 
@@ -92,12 +102,7 @@ class Service:
         for child in children(self.process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGCONT)
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; the exit status, which must come within the 5 s that are promised."""

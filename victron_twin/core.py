@@ -79,7 +79,7 @@ def build(
     sources: dict[str, SiteSource] = {}
     health = Health(clock, __version__, gxs, sync)
     policy = Policy(config.commands.mode, config.commands.allow, config.commands.deny)
-    commands = CommandService(clock, sync, journal, policy, fatal)
+    commands = CommandService(clock, sync, journal, policy)
     commands.setServiceParent(root)
     sync.setServiceParent(root)
 

@@ -42,13 +42,11 @@ class CommandService(Service):
         sync: ShadowSync,
         journal: Journal,
         policy: Policy,
-        fatal: Callable[[str], None],
     ) -> None:
         self.journal = journal
         self._clock = clock
         self._sync = sync
         self._policy = policy
-        self._fatal = fatal
         self._offices: dict[str, Office] = {}
         self._clerks: dict[tuple[str, str], Clerk] = {}
         self._unwatch: Callable[[], None] = lambda: None
@@ -64,7 +62,7 @@ class CommandService(Service):
         self._offices[thing] = Office(
             self._clock, thing, gx, Writer(self._clock, gx), self._sync, self.journal, self._policy, Record({}, {})
         )
-        return self._load(thing) if self.running else succeed(None)
+        return Deferred.fromCoroutine(self._load(thing)) if self.running else succeed(None)
 
     def over(self, thing: str, sheets: Mapping[str, Sheet]) -> dict[str, Sheet]:
         """The documents of a thing with what became of its desires."""
@@ -113,11 +111,8 @@ class CommandService(Service):
         for thing in self._offices:
             await self._load(thing)
 
-    async def _load_record(self, thing: str) -> None:
+    async def _load(self, thing: str) -> None:
         self._offices[thing].record = await self.journal.record(thing)
-
-    def _load(self, thing: str) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._load_record(thing))
 
     def read(self, shadow: Shadow) -> None:
         office = self._offices.get(shadow.thing)

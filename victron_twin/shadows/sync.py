@@ -29,8 +29,6 @@ LAST_FLUSH = 3.0
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 
 
-#: Called with (thing, shadow) after each acknowledged update.
-Observer = Callable[[str, str], None]
 Fatal = Callable[[str], None]
 
 
@@ -56,7 +54,6 @@ class ShadowSync(Service):
         self._listed: set[str] = set()
         self._shadows: dict[tuple[str, str], Shadow] = {}
         self._calls: list[LoopingCall] = []
-        self._observers: list[Observer] = []
         self._decider: Decider | None = None
         self._listing: dict[str, float] = {}
         self._opened: Deferred[None] | None = None
@@ -65,10 +62,6 @@ class ShadowSync(Service):
         """Keep the shadows of a thing as this source says."""
         self._sources[thing] = source
         self._added[thing] = self.clock.seconds()
-
-    def observe(self, observer: Observer) -> None:
-        """Call with (thing, shadow) after each acknowledged update."""
-        self._observers.append(observer)
 
     def decide(self, decider: Decider) -> None:
         """From the start on, let this one decide on what is desired."""
@@ -219,8 +212,6 @@ class ShadowSync(Service):
             if shadow.problem:
                 self._log.info("{shadow} is written again.", shadow=shadow.name)
             shadow.due_since, shadow.wait, shadow.problem = None, 0.0, ""
-            for observer in self._observers:
-                observer(shadow.thing, shadow.name)
         finally:
             shadow.busy = False
         if shadow.news > shadow.ledger.version:
