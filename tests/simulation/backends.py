@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
-from victron_twin.shadows.backend import Delta, Document, ShadowBackend, ShadowError, Throttled, Unavailable
+from victron_twin.shadows.backend import Delta, Document, ShadowBackend, ShadowError, Throttled, Unavailable, nothing
 
 #: What may happen to a request.
 FAULTS = ("refuse", "lose", "lose-answer", "throttle")
@@ -22,6 +22,7 @@ class FaultyBackend:
 
     def __init__(self, clock: IReactorTime, inner: ShadowBackend) -> None:
         self.name = inner.name
+        self.reported_limit = inner.reported_limit
         self.inner = inner
         self.latency = 0.0
         self.fault = ""
@@ -56,8 +57,8 @@ class FaultyBackend:
     def named_shadows(self, thing: str) -> Deferred[list[str]]:
         return self._pass(lambda: self.inner.named_shadows(thing))
 
-    def watch(self, listener: Callable[[Delta], None]) -> Callable[[], None]:
-        return self.inner.watch(listener)
+    def watch(self, listener: Callable[[Delta], None], missed: Callable[[], None] = nothing) -> Callable[[], None]:
+        return self.inner.watch(listener, missed)
 
     def _pass(self, request: Callable[[], Deferred[Any]]) -> Deferred[Any]:
         self.requests += 1

@@ -15,7 +15,7 @@ from twisted.web.iweb import IRequest
 
 from tests.conftest import ExpectErrors
 from victron_twin.shadows import backend as backends
-from victron_twin.shadows.backend import Delta, Document, ShadowError
+from victron_twin.shadows.backend import Delta, Document, ShadowError, nothing
 from victron_twin.shadows.local import LocalBackend
 from victron_twin.web.body import MAX_BODY
 from victron_twin.web.dataplane import DataPlane
@@ -187,6 +187,7 @@ class Failing:
     """A backend that answers everything with one error."""
 
     name = "failing"
+    reported_limit = 6_500
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -209,7 +210,7 @@ class Failing:
     def named_shadows(self, thing: str) -> Deferred[list[str]]:
         return fail(self._error)
 
-    def watch(self, listener: Callable[[Delta], None]) -> Callable[[], None]:
+    def watch(self, listener: Callable[[Delta], None], missed: Callable[[], None] = nothing) -> Callable[[], None]:
         return lambda: None
 
 

@@ -89,7 +89,7 @@ class CommandService(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._unwatch = self._sync.backend.watch(self._delta)
+        self._unwatch = self._sync.backend.watch(self._delta, self._sync.read_again)
         self._look.start(LOOK, now=False).addErrback(self._failed("the look at pending desires has stopped"))
 
     def stopService(self) -> None:

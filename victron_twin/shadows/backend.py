@@ -14,6 +14,11 @@ from twisted.internet.defer import Deferred
 
 Document = dict[str, Any]
 
+
+def nothing() -> None:
+    """What is done about missed deltas by those who need not know."""
+
+
 #: The name of the classic (unnamed) shadow.
 CLASSIC = ""
 
@@ -85,6 +90,8 @@ class ShadowBackend(Protocol):
     """One keeper of shadows. Every Deferred fails with a :class:`ShadowError` and nothing else."""
 
     name: str
+    #: Compact JSON of reported that it takes for sure, in bytes.
+    reported_limit: int
 
     def start(self) -> Deferred[None]:
         """Open; fires when requests can be made (which may then still fail as Unavailable)."""
@@ -108,5 +115,9 @@ class ShadowBackend(Protocol):
     def named_shadows(self, thing: str) -> Deferred[list[str]]:
         """The names of the thing's named shadows, sorted."""
 
-    def watch(self, listener: Callable[[Delta], None]) -> Callable[[], None]:
-        """Call the listener at each delta; what is returned ends that. Deltas can come twice or out of order."""
+    def watch(self, listener: Callable[[Delta], None], missed: Callable[[], None] = nothing) -> Callable[[], None]:
+        """Call the listener at each delta; what is returned ends that. Deltas can come twice or out of order.
+
+        ``missed`` is called when the way to the backend is there again after it was lost: deltas may have been missed,
+        and every shadow is to be read.
+        """

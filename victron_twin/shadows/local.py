@@ -21,10 +21,22 @@ from twisted.python.failure import Failure
 
 from victron_twin.state import InUse, StateError
 from victron_twin.twin import shadow as rules
+from victron_twin.twin.ledger import REPORTED_LIMIT
 from victron_twin.twin.shadow import NEVER, Refused, Section, Shadow
 from victron_twin.worker import Worker
 
-from .backend import CLASSIC, Conflict, Delta, Document, InvalidRequest, NotFound, ShadowError, TooLarge, Unavailable
+from .backend import (
+    CLASSIC,
+    Conflict,
+    Delta,
+    Document,
+    InvalidRequest,
+    NotFound,
+    ShadowError,
+    TooLarge,
+    Unavailable,
+    nothing,
+)
 
 #: The form of the tables; a file of another form is not touched.
 SCHEMA = 1
@@ -42,6 +54,7 @@ class LocalBackend:
     """
 
     name = "local"
+    reported_limit = REPORTED_LIMIT
     _log = Logger()
 
     def __init__(self, path: Path, clock: IReactorTime, worker: Worker) -> None:
@@ -82,7 +95,7 @@ class LocalBackend:
     def named_shadows(self, thing: str) -> Deferred[list[str]]:
         return self._run(self._file.names, thing)
 
-    def watch(self, listener: Callable[[Delta], None]) -> Callable[[], None]:
+    def watch(self, listener: Callable[[Delta], None], missed: Callable[[], None] = nothing) -> Callable[[], None]:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from victron_twin.catalog.model import Cadence
 from victron_twin.twin.flat import Flat
+from victron_twin.twin.ledger import Ledger
 from victron_twin.twin.twin import Sheet
 
 from .backend import Conflict, Document, NotFound, ShadowBackend, ShadowError, Unavailable
@@ -73,13 +74,23 @@ class ShadowSync(Service):
             return
         shadow = self._shadows.get((thing, name))
         if shadow is None:
-            shadow = self._shadows[thing, name] = Shadow(thing, name)
+            shadow = self._shadows[thing, name] = self._new(thing, name)
         shadow.news = max(shadow.news, version)
         if shadow.busy or version <= shadow.ledger.version:
             return
         shadow.stale = shadow.due = True
         if self.clock.seconds() >= shadow.not_before:
             self._send(shadow)
+
+    def _new(self, thing: str, name: str, known: bool = False) -> Shadow:
+        return Shadow(thing, name, Ledger(limit=self.backend.reported_limit), known)
+
+    def read_again(self) -> None:
+        """Deltas may have been missed: read all that the backend holds."""
+        for shadow in self._shadows.values():
+            shadow.stale = shadow.due = True
+            if not shadow.busy and self.clock.seconds() >= shadow.not_before:
+                self._send(shadow)
 
     def settle(self, shadow: Shadow, settlement: Settlement) -> Deferred[bool]:
         """Report, overwrite and clear in as few updates as may be; fires with whether that was accepted."""
@@ -177,7 +188,7 @@ class ShadowSync(Service):
             for name, sheet in source.sheets(now).items():
                 shadow = self._shadows.get((thing, name))
                 if shadow is None:
-                    shadow = self._shadows[thing, name] = Shadow(thing, name, known=True)
+                    shadow = self._shadows[thing, name] = self._new(thing, name, known=True)
                 try:
                     self._consider(shadow, sheet, cadence, now)
                 except Exception:  # noqa: BLE001 - one shadow must not stop the others
@@ -313,7 +324,7 @@ class ShadowSync(Service):
         try:
             names = await self.backend.named_shadows(thing).addTimeout(ANSWER_TIMEOUT, self.clock)
             for name in sorted(self._names.intersection(names)):
-                shadow = self._shadows.setdefault((thing, name), Shadow(thing, name))
+                shadow = self._shadows.setdefault((thing, name), self._new(thing, name))
                 await self._read(shadow, source)
         except (ShadowError, TimeoutError) as error:
             self._log.warn("The shadows of {thing} cannot be read yet: {why}", thing=thing, why=error)
