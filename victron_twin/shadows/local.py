@@ -55,6 +55,7 @@ class LocalBackend:
 
     name = "local"
     reported_limit = REPORTED_LIMIT
+    quiet = 0.0
     _log = Logger()
 
     def __init__(self, path: Path, clock: IReactorTime, worker: Worker) -> None:

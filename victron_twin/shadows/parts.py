@@ -67,6 +67,26 @@ class Settlement:
 
 
 @dataclass(slots=True)
+class Rest:
+    """How long the shadows of a thing are written for critical fields alone, because the backend asked for fewer."""
+
+    first: float = 5.0
+    longest: float = 60.0
+    until: float = 0.0
+    length: float = 0.0
+
+    def begin(self, now: float) -> None:
+        """Too many requests: rest, twice as long as the last time; what comes during a rest is part of it."""
+        if now >= self.until:
+            self.length = min(max(self.first, 2 * self.length), self.longest)
+            self.until = now + self.length
+
+    def over(self) -> None:
+        """An update was taken."""
+        self.length /= 2
+
+
+@dataclass(slots=True)
 class Shadow:
     """One named shadow of one thing on its way to the backend."""
 
@@ -81,6 +101,9 @@ class Shadow:
     news: int = 0  #: the highest version that was heard of
     due_since: float | None = None  #: since when an update waits for its acknowledgement
     written: float = 0.0
+    touched: float = 0.0  #: the last update of any kind, or the first read
+    removed: float = 0.0  #: the last delete
+    unverified: bool = False  #: a delete may have been lost on its way to the cloud
     wait: float = 0.0
     not_before: float = 0.0
     updates: int = 0

@@ -172,6 +172,10 @@ class Ledger:
         }
         if changed or desired:
             return Patch(changed, desired=desired, settles=settles)
+        return self.removal(wanted)
+
+    def removal(self, wanted: Flat) -> Patch | None:
+        """What is not wanted any more, as a patch of nulls alone."""
         gone = {_highest(path, wanted) for path in self._gone(wanted)}
         return Patch({}, tuple(sorted(gone))) if gone else None
 
