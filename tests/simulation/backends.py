@@ -23,6 +23,7 @@ class FaultyBackend:
     def __init__(self, clock: IReactorTime, inner: ShadowBackend) -> None:
         self.name = inner.name
         self.reported_limit = inner.reported_limit
+        self.quiet = inner.quiet
         self.inner = inner
         self.latency = 0.0
         self.fault = ""
