@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from twisted.application.service import Service
@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from victron_twin.catalog.model import Cadence
-from victron_twin.twin.flat import Flat
+from victron_twin.twin.flat import Flat, Path
 from victron_twin.twin.ledger import Ledger, Patch
 from victron_twin.twin.twin import Sheet
 
@@ -100,6 +100,15 @@ class ShadowSync(Service):
             shadow.stale = shadow.due = shadow.unverified = True
             if not shadow.busy and self.clock.seconds() >= shadow.not_before:
                 self._send(shadow)
+
+    def repair(self, shadow: Shadow, left: Flat, behind: Collection[Path]) -> None:
+        """The cloud holds ``left``, which was deleted, and not what was written to ``behind``: do both again.
+
+        Of each container that is gone one leaf is enough to delete the whole.
+        """
+        shadow.put_back = shadow.ledger.representatives(left)
+        shadow.ledger.forget(behind)
+        shadow.due = True
 
     def settle(self, shadow: Shadow, settlement: Settlement) -> Deferred[bool]:
         """Report, overwrite and clear in as few updates as may be; fires with whether that was accepted."""
@@ -285,6 +294,7 @@ class ShadowSync(Service):
             await self._decider.propose(shadow, patch.settles)
         request = patch.request(ledger.version)
         answer = await self._answer(self.backend.update(shadow.thing, shadow.name, request))
+        shadow.put_back = {}
         in_order = ledger.accept(patch, answer["version"])
         if patch.settles and self._decider is not None:
             self._decider.accepted(shadow, patch.settles)
@@ -298,6 +308,8 @@ class ShadowSync(Service):
 
     def _patch(self, shadow: Shadow, wanted: Flat) -> Patch | None:
         """The next update. Where deletes need quiet they go first, or there might never be any."""
+        if shadow.put_back:
+            return Patch(shadow.put_back)
         removal = shadow.ledger.removal(wanted) if self.backend.quiet else None
         return removal or shadow.ledger.patch(wanted, shadow.settle.paths if shadow.settle is not None else ())
 

@@ -102,6 +102,16 @@ class Ledger:
         self.version = version
         return in_order
 
+    def forget(self, paths: Collection[Path]) -> None:
+        """These are not where they were taken for: write them again."""
+        for path in paths:
+            self.acknowledged.pop(path, None)
+        self._count += 1
+
+    def representatives(self, leaves: Flat) -> Flat:
+        """Of leaves that are not held, one for each highest container in which none is held."""
+        return {path: leaves[path] for path in {_highest(p, self.acknowledged): p for p in sorted(leaves)}.values()}
+
     def reported(self) -> dict[str, Any]:
         """The section that the backend is known to hold."""
         return nest(self.acknowledged)
