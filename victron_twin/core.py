@@ -22,6 +22,7 @@ from .gx.service import GXService
 from .health import BadInput, Health
 from .primaries import Primaries
 from .shadows.backend import ShadowBackend
+from .shadows.cloud_view import CloudSide, CloudView
 from .shadows.parts import Cadences
 from .shadows.sync import ShadowSync
 from .source import SiteSource
@@ -45,6 +46,21 @@ class Core:
     health: Health
     bad_input: BadInput
     commands: CommandService
+    cloud: CloudView | None
+
+    def adjust(self, config: Config) -> None:
+        """Take from a new configuration what needs no new start: cadences and what the cloud may do."""
+        self.sync.cadences = cadences(config)
+        self.commands.policy = policy(config)
+
+
+def cadences(config: Config) -> Cadences:
+    c = config.cadence
+    return Cadences(c.critical, c.normal, c.slow, c.batch)
+
+
+def policy(config: Config) -> Policy:
+    return Policy(config.commands.mode, config.commands.allow, config.commands.deny)
 
 
 def selection(config: Config) -> Callable[[str, str, str], bool]:
@@ -67,21 +83,24 @@ def build(
     primaries: Primaries,
     journal: Journal,
     fatal: Callable[[str], None],
+    cloud_side: CloudSide | None = None,
 ) -> Core:
-    """All of it, not yet started. ``fatal`` ends the process with a message."""
+    """All of it, not yet started. ``fatal`` ends the process with a message.
+
+    ``cloud_side`` is there where the backend itself is not the cloud, but keeps it up to date.
+    """
     root = MultiService()
     bad_input = BadInput()
-    c = config.cadence
-    sync = ShadowSync(
-        clock, backend, Cadences(c.critical, c.normal, c.slow, c.batch), frozenset(catalog.shadows), fatal
-    )
+    sync = ShadowSync(clock, backend, cadences(config), frozenset(catalog.shadows), fatal)
     gxs: list[GXService] = []
     sources: dict[str, SiteSource] = {}
-    health = Health(clock, __version__, gxs, sync)
-    policy = Policy(config.commands.mode, config.commands.allow, config.commands.deny)
-    commands = CommandService(clock, sync, journal, policy)
+    commands = CommandService(clock, sync, journal, policy(config))
     commands.setServiceParent(root)
     sync.setServiceParent(root)
+    cloud = CloudView(clock, sync, cloud_side) if cloud_side is not None else None
+    if cloud is not None:
+        cloud.setServiceParent(root)
+    health = Health(clock, __version__, gxs, sync, cloud)
 
     def add(one: GXConfig, thing: str, first: bool) -> None:
         configured: dict[str, Key] = {service: (service, str(n)) for service, n in one.primary.items()}
@@ -125,7 +144,7 @@ def build(
             one.thing_name or (config.thing_name if number == 0 else f"{config.thing_name}-{one.host}"),
             number == 0,
         )
-    return Core(root, catalog, gxs, sources, sync, health, bad_input, commands)
+    return Core(root, catalog, gxs, sources, sync, health, bad_input, commands, cloud)
 
 
 def facts(health: Health, gx: GXService, thing: str) -> dict[str, Any]:
@@ -140,6 +159,7 @@ def facts(health: Health, gx: GXService, thing: str) -> dict[str, Any]:
         "backend": health.sync.backend.name,
         "shadows": " ".join(sorted(s.name for s in shadows)),
         "problem": gx.status.problem,
+        "lastCloudSync": iso(synced) if (synced := health.last_cloud_sync()) else None,
         "alarms": 0,
         "droppedFields": " ".join(left_out)[:256],
         "startedAt": iso(health.started),

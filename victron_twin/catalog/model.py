@@ -33,6 +33,7 @@ class Cadence(str, Enum):
     CRITICAL = "critical"
     NORMAL = "normal"
     SLOW = "slow"
+    NEVER = "never"  #: it rides along with others
 
 
 class Layout(str, Enum):

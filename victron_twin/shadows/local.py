@@ -55,6 +55,7 @@ class LocalBackend:
 
     name = "local"
     reported_limit = REPORTED_LIMIT
+    is_cloud = False
     quiet = 0.0
     _log = Logger()
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from victron_twin.catalog.model import Cadence
 from victron_twin.twin.flat import Flat, Path
 from victron_twin.twin.ledger import Ledger
 from victron_twin.twin.twin import Sheet
@@ -50,6 +51,10 @@ class Cadences:
     normal: float = 10.0
     slow: float = 60.0
     batch: float = 10.0
+
+    def of(self, cadence: Cadence) -> float:
+        """Seconds between two looks."""
+        return {Cadence.CRITICAL: self.critical, Cadence.NORMAL: self.normal, Cadence.SLOW: self.slow}[cadence]
 
 
 @dataclass(slots=True)

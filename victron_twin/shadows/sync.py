@@ -55,6 +55,7 @@ class ShadowSync(Service):
         """
         self.backend = backend
         self.clock = clock
+        self.acknowledged: float | None = None  #: when the last update was
         self._cadences = cadences
         self._fatal = fatal
         self._names = names
@@ -62,11 +63,13 @@ class ShadowSync(Service):
         self._added: dict[str, float] = {}
         self._listed: set[str] = set()
         self._shadows: dict[tuple[str, str], Shadow] = {}
-        self._calls: list[LoopingCall] = []
+        self._calls: dict[Cadence, LoopingCall] = {}
         self._decider: Decider | None = None
         self._listing: dict[str, float] = {}
         self._rests: dict[str, Rest] = {}
         self._opened: Deferred[None] | None = None
+        self._is_open = False
+        self._waiting: list[Deferred[None]] = []
 
     def add(self, thing: str, source: Source) -> None:
         """Keep the shadows of a thing as this source says."""
@@ -139,6 +142,15 @@ class ShadowSync(Service):
         since += [added for thing, added in self._added.items() if thing not in self._listed]
         return max(0.0, self.clock.seconds() - min(since)) if since else 0.0
 
+    def when_open(self) -> Deferred[None]:
+        """Fires when the backend has been opened, after the start."""
+        opened: Deferred[None] = Deferred()
+        if self._is_open:
+            opened.callback(None)
+        else:
+            self._waiting.append(opened)
+        return opened
+
     def startService(self) -> None:
         super().startService()
         self._opened = Deferred.fromCoroutine(self._open())
@@ -152,19 +164,34 @@ class ShadowSync(Service):
     def _run(self) -> None:
         if not self.running:
             return
-        c = self._cadences
-        for cadence, seconds in ((Cadence.SLOW, c.slow), (Cadence.NORMAL, c.normal), (Cadence.CRITICAL, c.critical)):
-            call = LoopingCall(self.flush, cadence)
+        self._is_open = True
+        waiting, self._waiting = self._waiting, []
+        for opened in waiting:
+            opened.callback(None)
+        for cadence in (Cadence.SLOW, Cadence.NORMAL, Cadence.CRITICAL):
+            call = self._calls[cadence] = LoopingCall(self.flush, cadence)
             call.clock = self.clock
-            call.start(seconds).addErrback(self._stopped, cadence)
-            self._calls.append(call)
+            call.start(self._cadences.of(cadence)).addErrback(self._stopped, cadence)
+
+    @property
+    def cadences(self) -> Cadences:
+        return self._cadences
+
+    @cadences.setter
+    def cadences(self, cadences: Cadences) -> None:
+        """Go on with others."""
+        before, self._cadences = self._cadences, cadences
+        for cadence, call in self._calls.items():
+            if call.running and cadences.of(cadence) != before.of(cadence):
+                call.stop()
+                call.start(cadences.of(cadence)).addErrback(self._stopped, cadence)
 
     def _stopped(self, failure: Failure, cadence: Cadence) -> None:
         self._log.failure("the {cadence} flush has stopped", failure=failure, cadence=cadence.value)
         self._fatal(f"the {cadence.value} flush has stopped: {failure.getErrorMessage()}")
 
     async def _stop(self) -> None:
-        for call in self._calls:
+        for call in self._calls.values():
             if call.running:
                 call.stop()
         if self._opened is not None:
@@ -298,7 +325,7 @@ class ShadowSync(Service):
         in_order = ledger.accept(patch, answer["version"])
         if patch.settles and self._decider is not None:
             self._decider.accepted(shadow, patch.settles)
-        shadow.written = shadow.touched = self.clock.seconds()
+        shadow.written = shadow.touched = self.acknowledged = self.clock.seconds()
         shadow.updates += 1
         if patch.remove:
             shadow.removed, shadow.unverified = shadow.touched, True

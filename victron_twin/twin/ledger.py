@@ -152,6 +152,8 @@ class Ledger:
 
     def due(self, sheet: Sheet, wanted: Flat, cadence: Cadence) -> bool:
         """Whether a leaf of this cadence has changed by its deadband and more."""
+        if cadence is Cadence.NEVER:
+            return False
         if sheet.revision is not None and not self.held and self._not_due.get(cadence) == (sheet.revision, self._count):
             return False
         for path, value in wanted.items():
