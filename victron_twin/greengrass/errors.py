@@ -26,3 +26,35 @@ class IpcError(Exception):
         super().__init__(message)
         self.problem = problem
         self.message = message
+
+
+#: By the names of the SDK's classes, so that this module does not need the SDK.
+_PROBLEMS = {
+    "UnauthorizedError": Problem.UNAUTHORIZED,
+    "ResourceNotFoundError": Problem.NOT_FOUND,
+    "ComponentNotFoundError": Problem.NOT_FOUND,
+    "ConflictError": Problem.CONFLICT,
+    "InvalidArgumentsError": Problem.INVALID,
+    "FailedUpdateConditionCheckError": Problem.INVALID,
+    "ServiceError": Problem.SERVICE,
+    "ConnectionClosedError": Problem.UNREACHABLE,
+    "AwsCrtError": Problem.UNREACHABLE,
+    "StreamClosedError": Problem.UNSUPPORTED,
+}
+_TOO_MANY = "too many requests"
+
+
+def from_sdk(error: BaseException) -> IpcError:
+    """What an error of the SDK means; a closed stream is taken as one on a connection that lives on."""
+    name = type(error).__name__
+    # The text of a modelled error is in its message alone: str() of it is empty.
+    message = str(getattr(error, "message", None) or str(error) or name)
+    problem = _PROBLEMS.get(name)
+    if problem is Problem.SERVICE and _TOO_MANY in message.lower():
+        problem = Problem.THROTTLED
+    elif problem is Problem.UNSUPPORTED:
+        message = "the nucleus closed the stream without an answer: the operation is not there"
+    elif problem is None:  # an argument that the SDK does not take, or an answer that it cannot read
+        problem = Problem.INVALID if isinstance(error, TypeError | AttributeError | ValueError) else Problem.SERVICE
+        message = f"{name}: {message}"
+    return IpcError(problem, message)
