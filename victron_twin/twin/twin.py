@@ -13,19 +13,15 @@ from victron_twin.catalog import Catalog
 from victron_twin.catalog.commands import Class
 from victron_twin.catalog.model import Cadence, Field, Layout, ShadowKind, fill
 
-from . import primary
 from .devices import Device, Live, Report, Slot, number
 from .flat import Flat, Path, dotted, flatten
-from .primary import SYSTEM_BATTERY, Key
+from .primary import SYSTEM_BATTERY, Chooser, Key, is_naming
 from .readings import Trouble, Unreadable, decode, is_number
 from .rules import TIMED, Memory
 from .topics import Topic, parse
 
 #: More topics than any site has; beyond it, new ones are not looked at.
 MOST_TOPICS = 20_000
-
-#: A device that the GX names anew becomes the primary when it is still named after this long, in s.
-SETTLE = 10.0
 
 #: The twin's own leaves and how soon a change of them is worth a write; None: never by itself.
 OWN: Mapping[str, Cadence | None] = {
@@ -85,12 +81,9 @@ class Twin:
         self.catalog = catalog
         self.devices: dict[Key, Device] = {}
         self.complete = False
-        self.primaries: dict[str, Key] = dict(remembered or {})
-        self._remembered = dict(remembered or {})
-        self._configured = dict(configured or {})
+        self._primaries = Chooser(configured or {}, remembered or {}, changed)
         self._report = report
         self._select = select
-        self._changed = changed
         self._portal: str | None = None
         self._slots: dict[bytes, Slot | None] = {}
         self._restored: set[str] = set()
@@ -98,11 +91,14 @@ class Twin:
         self._sheets: dict[str, Sheet] = {}
         self._revision = 0
         self._stale: set[str] = set()
-        self._undecided = False
         self._dirty: set[Live] = set()
         self._held: set[Live] = set()
         self._timed: set[Live] = set()
-        self._named_since: dict[str, tuple[Key, float]] = {}
+
+    @property
+    def primaries(self) -> dict[str, Key]:
+        """The device at the top of each shadow that has one, by service."""
+        return self._primaries.now
 
     # what is heard
 
@@ -140,7 +136,7 @@ class Twin:
             self._read(slot)
             self._dirty.update(slot.feeds)
             if slot.naming:
-                self._undecided = True
+                self._primaries.undecided = True
 
     def _read(self, slot: Slot) -> None:
         try:
@@ -172,7 +168,7 @@ class Twin:
             self._report(Trouble.TOPIC, topic[:80].decode("utf-8", "replace"), None)
         elif parsed.portal == self.portal and self.catalog.uses(parsed.service):
             slot = self.device(parsed.service, parsed.instance).slot(parsed.path)
-            slot.naming = parsed.service == "system" and primary.is_naming(parsed.path)
+            slot.naming = parsed.service == "system" and is_naming(parsed.path)
             if self._select(parsed.service, parsed.instance, parsed.path):
                 self._feed(slot)
         self._slots[topic] = slot
@@ -226,7 +222,7 @@ class Twin:
             return False
         device.connected, device.since = connected, now
         self._touch(device.service)
-        self._undecided = True
+        self._primaries.undecided = True
         return True
 
     def _touch(self, service: str) -> None:
@@ -251,7 +247,7 @@ class Twin:
     def settle(self) -> None:
         """The first full publish is complete: documents may be written with what there is."""
         if not self.complete:
-            self.complete = self._undecided = True
+            self.complete = self._primaries.undecided = True
             self._stale.update(self.catalog.shadows)
 
     def prune(self, since: float, now: float) -> None:
@@ -268,21 +264,20 @@ class Twin:
                 if slot.at < since and slot.raw:
                     slot.empty()
                     self._dirty.update(slot.feeds)
-                    self._undecided = True
+                    self._primaries.undecided = True
 
     def restore(self, shadow: str, reported: Mapping[str, Any]) -> None:
         """Take up what an earlier run has shown; it stands until the GX is heard, or is silent for too long."""
         kind = self.catalog.shadows[shadow]
         self._restored.add(shadow)
         self._stale.add(shadow)
-        self._undecided = True
+        self._primaries.undecided = True
         top = {k: v for k, v in reported.items() if k not in ("devices", "commands", *OWN)}
         if kind.layout is Layout.PRIMARY and (top or "connected" in reported):
             service = kind.services[0]
             instance = reported.get("deviceInstance")
             key = SYSTEM_BATTERY if service == "battery" and instance is None else (service, str(instance or 0))
-            self._remembered.setdefault(service, key)
-            self.primaries.setdefault(service, key)
+            self._primaries.restore(service, key)
             self._restore(key, {**top, "since": reported.get("since"), "connected": reported.get("connected")})
         devices = reported.get("devices")
         for name, leaves in devices.items() if isinstance(devices, dict) else ():
@@ -333,7 +328,7 @@ class Twin:
             if device.service not in kind.services or not device.since:
                 continue
             place = self._place(kind, device)
-            if place is None or not (device.fields or device.restored or key in self._configured.values()):
+            if place is None or not (device.fields or device.restored or self._primaries.is_configured(key)):
                 continue
             self._fill(sheet, key, device, place)
         if not sheet.values:
@@ -394,39 +389,15 @@ class Twin:
                 sheet.fields[place + path] = live.field
 
     def _choose(self, now: float) -> None:
-        """Find the primaries anew: once the picture is complete, and when the GX names another for long enough."""
-        if not (self.complete and self._undecided):
+        """Find the primaries anew, once the picture is complete."""
+        if not (self.complete and self._primaries.undecided):
             return
-        self._undecided = False
-        system = self.devices.get(("system", "0"))
-        values = {path: slot.value for path, slot in system.slots.items() if slot.raw} if system else {}
-        for kind in self.catalog.shadows.values():
-            if kind.layout is not Layout.PRIMARY:
-                continue
-            service = kind.services[0]
-            old = self.primaries.get(service)
-            known = [key for key, d in self.devices.items() if key[0] == service and d.since and d.fields]
-            present = [key for key in known if self.devices[key].connected] or known
-            new = primary.choose(
-                self._configured.get(service), primary.named(service, values), self._remembered.get(service), present
-            )
-            if new is None or new == old:
-                self._named_since.pop(service, None)
-                continue
-            if old is not None and new != self._configured.get(service):
-                named, since = self._named_since.setdefault(service, (new, now))
-                if named != new:
-                    self._named_since[service] = new, now
-                if named != new or now - since < SETTLE:
-                    self._undecided = True
-                    continue
-            self._named_since.pop(service, None)
-            self.primaries[service] = self._remembered[service] = new
-            if new != SYSTEM_BATTERY:
-                device = self.device(*new)
+        services = [k.services[0] for k in self.catalog.shadows.values() if k.layout is Layout.PRIMARY]
+        for service, key in self._primaries.find(services, self.devices, now):
+            if key != SYSTEM_BATTERY:
+                device = self.device(*key)
                 device.since = device.since or now
-            self._stale.add(kind.name)
-            self._changed(service, old, new)
+            self._touch(service)
 
 
 def _bound(raw: object) -> float | None:
