@@ -136,6 +136,8 @@ class Cloud:
         return int(self._clock.seconds())
 
     def _send(self, thing: str, shadow: str, kind: str, payload: Document) -> None:
+        if not self.online:
+            return
         message = f"{prefix(thing, shadow)}/{kind}", rules.compact(payload)
         if self.disorder and kind == "update/delta":
             for _ in range(self._random.choice([1, 1, 2])):

@@ -254,6 +254,8 @@ class CloudSync:
                 self._lose(key, f"{json.dumps(task.state)} is not sent: it is what was synced last")
             self._synced[key] = replace(last, local=local.version)
             return
+        if not last.cloud and not self._cloud.stored(*key).deleted:
+            raise Conflict  # there is one that is not known here
         self._write(key, task.state, last.cloud, local)
 
     def _write(self, key: Key, state: State | None, version: int, local: Shadow) -> None:

@@ -78,12 +78,7 @@ class ShadowManager:
         state: Mapping[str, Object | None] = dict.fromkeys(rules.SECTIONS) if asked.state is None else asked.state
         losses: list[str] = []
         sections = {name: getattr(before, name).values for name in rules.SECTIONS}
-        missing = (
-            [path for path, value in leaves(state.get("desired") or {}) if value is None]
-            if before.desired.values
-            else []
-        )
-        missing = [path for path in missing if found(sections["desired"], path) is None]
+        missing = _missing(sections["desired"], state.get("desired") or {})
         try:
             for name, patch in state.items():
                 sections[name] = _section(name, sections[name], patch, losses)
@@ -98,8 +93,8 @@ class ShadowManager:
         after = self._keep(thing, shadow, sections, state)
         if missing:
             raise Refused("ServiceError", "Internal service failure")
-        self._tell(thing, shadow, after, asked.token)
         self.sync.updated((thing, shadow), asked.state)
+        self._tell(thing, shadow, after, asked.token)
         answer = {
             "state": asked.state,
             "metadata": _stamps(asked.state, self._now()),
