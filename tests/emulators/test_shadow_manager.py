@@ -341,6 +341,17 @@ class TestLosses:
         assert core.remote["reported"] == {"b": 1}
         assert core.manager.settled()
 
+    def test_an_object_that_was_a_scalar_before_it_was_synced(self, core: Core) -> None:
+        core.report({"a": {"x": 1, "y": 1}})
+        core.manager.sync.latency = 1
+        core.update(reported={"b": 1})
+        core.update(reported={"a": 1})
+        core.update(reported={"a": {"x": 1}})
+        self.lost(core, '"a": {"x": 1}')
+        core.clock.pump([1, 1])
+        assert core.reported == {"a": {"x": 1}, "b": 1}
+        assert core.remote["reported"] == {"a": {"x": 1, "y": 1}, "b": 1}
+
     def test_a_shadow_made_anew_before_its_delete_was_synced(self, core: Core) -> None:
         core.report({"a": 1})
         core.manager.sync.latency = 1
@@ -535,13 +546,16 @@ class TestSync:
         assert core.clock.getDelayedCalls() == []
 
 
-keys = st.sampled_from(["a", "b", "c"])
 scalars = st.one_of(st.integers(-5, 5), st.booleans(), st.text("xyz", max_size=3))
 
 
 def sections(depth: int) -> st.SearchStrategy[dict[str, Any]]:
-    inner = scalars if depth == 0 else st.one_of(scalars, sections(depth - 1).filter(bool))
-    return st.dictionaries(keys, inner, max_size=3)
+    """A key is always that of a scalar, or always that of an object, as it is in the catalogue."""
+    flat = st.dictionaries(st.sampled_from(["a", "b", "c"]), scalars, max_size=3)
+    if depth == 0:
+        return flat
+    inner = st.dictionaries(st.sampled_from(["x", "y"]), sections(depth - 1).filter(bool), max_size=2)
+    return st.builds(dict.__or__, flat, inner)
 
 
 @given(
