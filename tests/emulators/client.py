@@ -5,7 +5,7 @@ Only its connect without a wait is ours: the SDK's own blocks, and the nucleus l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -118,7 +118,7 @@ class Client:
         return deferred.addTimeout(PATIENCE, self._reactor)
 
 
-async def failure(answer: Deferred[Any]) -> tuple[str, str | None]:
+async def failure(answer: Awaitable[Any]) -> tuple[str, str | None]:
     """The name of the error with which a call ended, and its message."""
     try:
         got = await answer

@@ -1,4 +1,7 @@
-"""A Greengrass nucleus on a Unix socket, for the real SDK's client: what it offers, and what goes wrong with it."""
+"""A Greengrass nucleus on a Unix socket, for the real SDK's client: what it offers, and what goes wrong with it.
+
+By hand: ``python -m tests.emulators.nucleus --socket /tmp/nucleus.sock``, as :mod:`tests.emulators.console` says.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,8 @@ class NucleusEmulator:
 
     These can be set at any time: ``token``, ``delay`` (s, of each answer), ``refusing`` (accept and close),
     ``stalled`` (read and send nothing; what waits goes on when it ends), ``proxy.round_trip``. ``requests`` are the
-    requests by operation, blobs decoded, in order, those included that are to fail.
+    requests by operation, blobs decoded, in order, those included that are to fail, while it is ``recording``;
+    ``answered`` is their number.
     """
 
     def __init__(
@@ -64,7 +68,9 @@ class NucleusEmulator:
         self.component = component
         self.refusing = False
         self.delay = 0.0
+        self.recording = True
         self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.answered = 0
         self.in_flight = 0
         self.most_in_flight = 0
         #: Connections that were opened, refused ones too.
@@ -93,13 +99,17 @@ class NucleusEmulator:
         self._failures: defaultdict[str, deque[Failed | Unanswered]] = defaultdict(deque)
         self._malformed = 0
         self._deaf: Callable[[], None] | None = None
+        self._started = False
 
     def start(self) -> Deferred[None]:
         """Done when clients can connect."""
         self._secrets.start()
         self.proxy.start()
         if self._manager is not None:
+            if self._started:
+                self._manager.restart()
             self._deaf = self._manager.listen(self._delta)
+        self._started = True
         return Deferred.fromCoroutine(self._listen())
 
     def stop(self) -> Deferred[None]:
@@ -216,7 +226,9 @@ class NucleusEmulator:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
 
     def answer(self, stream: Stream, request: Body) -> Body:
-        self.requests.append((stream.operation, _readable(request)))
+        self.answered += 1
+        if self.recording:
+            self.requests.append((stream.operation, _readable(request)))
         planned = self._failures.get(stream.operation)
         if planned:
             raise planned.popleft()
@@ -275,3 +287,9 @@ class NucleusEmulator:
 def _readable(request: Body) -> dict[str, Any]:
     payload = request.get("payload")
     return {**request, "payload": b64decode(payload)} if isinstance(payload, str) else dict(request)
+
+
+if __name__ == "__main__":
+    from .console import main
+
+    main()
