@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.logger import Logger
 
 from . import __version__
 from .catalog import Catalog
@@ -27,8 +28,11 @@ from .shadows.parts import Cadences
 from .shadows.sync import ShadowSync
 from .source import SiteSource
 from .twin.policy import Policy
+from .twin.position import Privacy
 from .twin.primary import Key
 from .twin.twin import Twin, iso
+
+_log = Logger()
 
 #: Makes the way to one GX: an endpoint that is done after the login, and the backoff that it shares with the service.
 Connect = Callable[[GXConfig], tuple[IStreamClientEndpoint, Backoff]]
@@ -74,6 +78,23 @@ def selection(config: Config) -> Callable[[str, str, str], bool]:
     return select
 
 
+def privacy(config: Config) -> Privacy:
+    """What is shown of positions."""
+    p = config.position
+    distance = max(p.deadband, p.distance) if p.privacy == "moved" else p.deadband
+    return Privacy(distance, p.decimals if p.privacy == "rounded" else None)
+
+
+def _moved(thing: str, old: Key, new: Key) -> None:
+    _log.info(
+        "{thing}: {service}/{old} is {service}/{new} now",
+        thing=thing,
+        service=new[0],
+        old=old[1],
+        new=new[1],
+    )
+
+
 def build(
     clock: IReactorTime,
     config: Config,
@@ -108,6 +129,9 @@ def build(
             catalog,
             bad_input,
             select=selection(config),
+            moved=partial(_moved, thing),
+            privacy=privacy(config),
+            raw=lambda service, path: any(fnmatchcase(service + path, pattern) for pattern in config.raw),
             configured=configured,
             remembered=primaries.of(thing),
             changed=partial(primaries.changed, thing),

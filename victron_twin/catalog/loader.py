@@ -39,7 +39,9 @@ FIELD_COLUMNS = (
 )
 
 #: What the twin puts at the top of a document, or of a device in it, itself.
-RESERVED = frozenset({"connected", "since", "deviceInstance", "source", "lastUpdate", "missing", "devices", "commands"})
+RESERVED = frozenset(
+    {"connected", "since", "deviceInstance", "source", "lastUpdate", "missing", "devices", "commands", "raw"}
+)
 
 _PATH = r"([a-z][a-z0-9]*)?((/[A-Za-z0-9_{}]+)+)"
 _SEGMENT = re.compile(r"([a-z0-9]|\{)[A-Za-z0-9{}_]*")
@@ -225,6 +227,8 @@ class _Loader:
             raise row.wrong("several paths need a rule")
         if field.rule and not field.sources:
             raise row.wrong("a rule needs a path")
+        if field.kind is Kind.RAW:
+            raise row.wrong("kind raw is for what no table has")
         if field.kind is Kind.OBJECT and not field.rule:
             raise row.wrong("an object needs a rule")
 

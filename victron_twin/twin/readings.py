@@ -17,6 +17,8 @@ Value = str | int | float | bool | None
 
 #: The longest payload that is read as a value. The GX passes 200 kB; the longest seen of a catalogued path is 60 bytes.
 LONGEST = 4096
+#: Of what is passed on without a table.
+RAW_DECIMALS = 4
 #: The longest text that is shown.
 LONGEST_TEXT = 256
 
@@ -68,6 +70,8 @@ def fit(raw: object, field: Field, catalog: Catalog) -> Value:
     if raw is None:
         return None
     kind = field.kind
+    if kind is Kind.RAW:
+        return _raw(raw)
     if is_number(raw):
         if not field.writable and not _possible(raw, field):
             return None
@@ -88,6 +92,17 @@ def fit(raw: object, field: Field, catalog: Catalog) -> Value:
     elif kind is Kind.BOOLEAN and type(raw) is bool:
         return raw
     raise Unreadable(Trouble.TYPE)
+
+
+def _raw(raw: object) -> Value:
+    """A value of a path that no table has: float32 noise is rounded, and a text must be short."""
+    if isinstance(raw, bool):
+        return raw
+    if is_number(raw):
+        return rounded(raw, RAW_DECIMALS)
+    if isinstance(raw, str) and len(raw) <= LONGEST_TEXT:
+        return raw
+    raise Unreadable(Trouble.OVERSIZED if isinstance(raw, str) else Trouble.TYPE)
 
 
 def _possible(number: float, field: Field) -> bool:

@@ -11,10 +11,12 @@ from typing import Any
 
 from victron_twin.catalog import Catalog
 from victron_twin.catalog.commands import Class
-from victron_twin.catalog.model import Cadence, Field, Layout, ShadowKind, fill
+from victron_twin.catalog.model import Cadence, Field, Kind, Layout, ShadowKind, fill
 
 from .devices import Device, Live, Report, Slot, number
 from .flat import Flat, Path, dotted, flatten
+from .identity import Arrivals
+from .position import EXACT, Positions, Privacy
 from .primary import SYSTEM_BATTERY, Chooser, Key, is_naming
 from .readings import Trouble, Unreadable, decode, is_number
 from .rules import TIMED, Memory
@@ -22,6 +24,9 @@ from .topics import Topic, parse
 
 #: More topics than any site has; beyond it, new ones are not looked at.
 MOST_TOPICS = 20_000
+
+#: The service whose positions are private.
+GPS = "gps"
 
 #: The twin's own leaves and how soon a change of them is worth a write; None: never by itself.
 OWN: Mapping[str, Cadence | None] = {
@@ -65,6 +70,8 @@ class Twin:
 
     ``select(service, instance, path)`` says what is included. ``configured`` and ``remembered`` are primaries by
     service; the latter is kept up to date here, and ``changed`` tells of a change, for whoever stores and logs it.
+    ``moved`` tells of a device that has come back under another instance. ``raw(service, path)`` says which paths that
+    no table has are passed on.
     Times are epoch seconds.
     """
 
@@ -77,6 +84,9 @@ class Twin:
         configured: Mapping[str, Key] | None = None,
         remembered: Mapping[str, Key] | None = None,
         changed: Callable[[str, Key | None, Key], None] = lambda service, old, new: None,
+        moved: Callable[[Key, Key], None] = lambda old, new: None,
+        privacy: Privacy = EXACT,
+        raw: Callable[[str, str], bool] = lambda service, path: False,
     ) -> None:
         self.catalog = catalog
         self.devices: dict[Key, Device] = {}
@@ -84,6 +94,10 @@ class Twin:
         self._primaries = Chooser(configured or {}, remembered or {}, changed)
         self._report = report
         self._select = select
+        self._moved = moved
+        self._raw = raw
+        self._positions = Positions(privacy)
+        self._arrivals = Arrivals()
         self._portal: str | None = None
         self._slots: dict[bytes, Slot | None] = {}
         self._restored: set[str] = set()
@@ -166,7 +180,9 @@ class Twin:
         slot = None
         if not isinstance(parsed, Topic):
             self._report(Trouble.TOPIC, topic[:80].decode("utf-8", "replace"), None)
-        elif parsed.portal == self.portal and self.catalog.uses(parsed.service):
+        elif parsed.portal == self.portal and (
+            self.catalog.uses(parsed.service) or self._raw(parsed.service, parsed.path)
+        ):
             slot = self.device(parsed.service, parsed.instance).slot(parsed.path)
             slot.naming = parsed.service == "system" and is_naming(parsed.path)
             if self._select(parsed.service, parsed.instance, parsed.path):
@@ -177,13 +193,16 @@ class Twin:
     def _feed(self, slot: Slot) -> None:
         """Make the fields that this slot is a source of, where they are not there yet."""
         device = slot.device
-        for row, binding in self.catalog.match(device.service, slot.path):
+        matches = self.catalog.match(device.service, slot.path)
+        if not matches and self._raw(device.service, slot.path):
+            matches = self.catalog.untold(device.service, slot.path)
+        for row, binding in matches:
             owner = device
             if row.service != device.service:
                 if device.instance != "0":
                     continue
                 owner = self.device(row.service, "0")
-            path = tuple(fill(row.name, binding).split("."))
+            path = ("raw", slot.path[1:]) if row.kind is Kind.RAW else tuple(fill(row.name, binding).split("."))
             if path in owner.fields:
                 continue
             slots = tuple(
@@ -214,6 +233,7 @@ class Twin:
 
     def _back(self, device: Device, now: float) -> None:
         self._turn(device, True, now)
+        self._arrivals.add((device.service, device.instance), now)
         self._dirty.update(device.fields.values())
 
     def _turn(self, device: Device, connected: bool, now: float) -> bool:
@@ -291,6 +311,8 @@ class Twin:
         if not device.since and isinstance(since, str):
             device.since = _epoch(since)
             device.connected = leaves.get("connected") is True
+        if key[0] == GPS:
+            self._positions.of(key[1]).restore(leaves.get("latitude"), leaves.get("longitude"))
         for path, value in flatten({k: v for k, v in leaves.items() if k not in OWN}).items():
             live = device.fields.get(path)
             if live is None:
@@ -307,6 +329,7 @@ class Twin:
         """
         self._mirror(now)
         self._look(now)
+        self._recognise(now)
         self._choose(now)
         for name in self._stale:
             if self.complete or name in self._restored:
@@ -373,8 +396,7 @@ class Twin:
                 return None
         return "devices", device.instance
 
-    @staticmethod
-    def _fill(sheet: Sheet, key: Key, device: Device, place: Path) -> None:
+    def _fill(self, sheet: Sheet, key: Key, device: Device, place: Path) -> None:
         own: dict[str, Any] = {"connected": device.connected, "since": iso(device.since)}
         if key == SYSTEM_BATTERY:
             own["source"] = "system/0/Dc/Battery"
@@ -387,6 +409,19 @@ class Twin:
             if live.shown is not None and not live.hidden:
                 sheet.values[place + path] = live.shown
                 sheet.fields[place + path] = live.field
+        if device.service == GPS:
+            self._positions.hide(sheet.values, place, device.instance)
+
+    def _recognise(self, now: float) -> None:
+        """Take a device that came back under another instance for the same one: it has moved, it is not a second."""
+        for old, new in self._arrivals.moved(self.devices, now) if self.complete else ():
+            gone = self.devices.pop(old)
+            self._slots = {t: slot for t, slot in self._slots.items() if slot is None or slot.device is not gone}
+            if old[0] == GPS:
+                self._positions.moved(old[1], new[1])
+            self._primaries.moved(old, new)
+            self._touch(old[0])
+            self._moved(old, new)
 
     def _choose(self, now: float) -> None:
         """Find the primaries anew, once the picture is complete."""
