@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -347,19 +347,23 @@ class Twin:
         self._sheets.pop(kind.name, None)
         self._revision += 1
         sheet = Sheet(revision=self._revision)
-        for key, device in self.devices.items():
-            if device.service not in kind.services or not device.since:
-                continue
-            place = self._place(kind, device)
-            if place is None or not (device.fields or device.restored or self._primaries.is_configured(key)):
-                continue
-            self._fill(sheet, key, device, place)
+        for device, place in self.placed(kind):
+            self._fill(sheet, device, place)
         if not sheet.values:
             return
         if kind.layout is Layout.PRIMARY:
             missing = [path for path in self._required[kind.name] if path not in sheet.values]
             sheet.values[("missing",)] = " ".join(map(dotted, missing))
         self._sheets[kind.name] = sheet
+
+    def placed(self, kind: ShadowKind) -> Iterator[tuple[Device, Path]]:
+        """The devices that stand in a shadow, and where."""
+        for key, device in self.devices.items():
+            if device.service not in kind.services or not device.since:
+                continue
+            place = self._place(kind, device)
+            if place is not None and (device.fields or device.restored or self._primaries.is_configured(key)):
+                yield device, place
 
     def _mirror(self, now: float) -> None:
         """The system's view of the battery is there while the system is, once it has shown anything."""
@@ -396,9 +400,9 @@ class Twin:
                 return None
         return "devices", device.instance
 
-    def _fill(self, sheet: Sheet, key: Key, device: Device, place: Path) -> None:
+    def _fill(self, sheet: Sheet, device: Device, place: Path) -> None:
         own: dict[str, Any] = {"connected": device.connected, "since": iso(device.since)}
-        if key == SYSTEM_BATTERY:
+        if (device.service, device.instance) == SYSTEM_BATTERY:
             own["source"] = "system/0/Dc/Battery"
         else:
             own["deviceInstance"] = number(device.instance)
