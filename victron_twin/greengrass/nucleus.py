@@ -18,6 +18,7 @@ from .errors import IpcError, Problem
 from .link import Effects, new_link
 from .sdk import Client, Line, Sdk
 from .subscription import Subscription
+from .waiters import Waiters
 
 __all__ = ["Nucleus", "Subscription"]
 
@@ -72,7 +73,7 @@ class Nucleus(Service):
         self._refusals: deque[float] = deque(maxlen=REFUSED)
         self._refused = False
         self._subscriptions: list[Subscription] = []
-        self._hoping: list[Deferred[None]] = []
+        self._hoping = Waiters()
         self._closed: Deferred[None] = succeed(None)
 
     @property
@@ -84,9 +85,7 @@ class Nucleus(Service):
         """Fires at once where there is a connection, else with the next one; with an IpcError at the stop."""
         if self.connected:
             return succeed(None)
-        hope: Deferred[None] = Deferred(lambda hope: self._hoping.remove(hope) if hope in self._hoping else None)
-        self._hoping.append(hope)
-        return hope
+        return self._hoping.wait()
 
     def call(self, operation: str, **arguments: Any) -> Deferred[Any]:
         """``call("get_thing_shadow", thing_name=..., shadow_name=...)``: the SDK's response. Fails with IpcError only.
@@ -142,9 +141,7 @@ class Nucleus(Service):
         self._log.info("connected to the nucleus")
         for subscription in list(self._subscriptions):  # before anybody asks for what they would tell changes of
             subscription.attach(self._client)
-        hoping, self._hoping = self._hoping, []
-        for hope in hoping:
-            hope.callback(None)
+        self._hoping.fire()
 
     def _detach(self) -> None:
         self._client = None
@@ -162,9 +159,7 @@ class Nucleus(Service):
         if self._line is not None:
             line, self._line = self._line, None
             self._closed = line.close().addTimeout(GOODBYE, self._reactor).addErrback(self._left_open)
-        hoping, self._hoping = self._hoping, []
-        for hope in hoping:
-            hope.errback(IpcError(Problem.UNREACHABLE, "the link to the nucleus was closed"))
+        self._hoping.fail(IpcError(Problem.UNREACHABLE, "the link to the nucleus was closed"))
 
     # What happens to a connection.
 

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from .calls import Calls
 from .errors import IpcError, Problem
 from .sdk import Client
+from .waiters import Waiters
 
 #: A stream that could not be opened, or was closed, waits so long, doubled each time up to the longest, in s.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
@@ -51,7 +52,7 @@ class Subscription:
         self._on_close = closed
         self._client: Client | None = None
         self._stream: _Stream | None = None
-        self._waiting: list[Deferred[None]] = []
+        self._waiting = Waiters()
         self._was_open = False
         self._refusal: IpcError | None = None
         self._timer: IDelayedCall | None = None
@@ -65,9 +66,7 @@ class Subscription:
             return succeed(None)
         if self._refusal is not None:
             return fail(self._refusal)
-        ready: Deferred[None] = Deferred(lambda ready: self._waiting.remove(ready) if ready in self._waiting else None)
-        self._waiting.append(ready)
-        return ready
+        return self._waiting.wait()
 
     def close(self) -> None:
         """No event is delivered after this."""
@@ -121,9 +120,7 @@ class Subscription:
         stream.opened = True
         again = self._was_open or self._refusal is not None
         self._was_open, self._refusal = True, None
-        waiting, self._waiting = self._waiting, []
-        for ready in waiting:
-            ready.callback(None)
+        self._waiting.fire()
         if again:
             self._on_again()
 
@@ -140,9 +137,7 @@ class Subscription:
 
     def _refuse(self, error: IpcError) -> None:
         self._refusal = error
-        waiting, self._waiting = self._waiting, []
-        for ready in waiting:
-            ready.errback(error)
+        self._waiting.fail(error)
 
     def _again(self) -> None:
         self._stream = None
