@@ -54,6 +54,7 @@ class GreengrassBackend:
 
     name = "greengrass"
     reported_limit = REPORTED_LIMIT
+    is_cloud = False
     quiet = QUIET
     _log = Logger()
 

@@ -114,7 +114,7 @@ class LocalDeltas:
     def _event(self, key: Key, event: Any) -> None:
         try:
             body = rules.parse(event.binary_message.message)
-            state, version, timestamp = body["state"], int(body["version"]), int(body.get("timestamp", 0))
+            state, version, timestamp = dict(body["state"]), int(body["version"]), int(body.get("timestamp", 0))
             token = body.get("clientToken")
         except (Refused, AttributeError, KeyError, TypeError, ValueError):
             if key not in self._strange:
