@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -30,13 +31,18 @@ class Secrets:
         """
         return Deferred.fromCoroutine(self._password(arn, refresh))
 
+    def _value(self, arn: str, refresh: bool) -> Deferred[Any]:
+        return self._nucleus.call("get_secret_value", secret_id=arn, refresh=refresh)
+
     async def _password(self, arn: str, refresh: bool) -> Secret:
         try:
-            found = await self._nucleus.call("get_secret_value", secret_id=arn, refresh=refresh)
+            found = await self._value(arn, refresh)
         except IpcError as error:
-            if refresh:  # past the copy only with a network; the copy is better than nothing
-                return await self._password(arn, False)
-            raise SecretError(f"{arn} cannot be had ({error.message}){_remedy(error.problem)}") from None
+            # Without a network the copy is better than nothing; and there may be no copy yet.
+            try:
+                found = await self._value(arn, not refresh)
+            except IpcError:
+                raise SecretError(f"{arn} cannot be had ({error.message}){_remedy(error.problem)}") from None
         text = found.secret_value.secret_string if found.secret_value is not None else None
         if not text:
             raise SecretError(f"{arn} holds no text")
