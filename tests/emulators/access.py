@@ -18,7 +18,7 @@ Control = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 def fits(pattern: str, resource: str) -> bool:
-    """The form for all but IoT Core: ``*`` is any text, slashes too; ``${x}`` is the character x."""
+    """The form for all services: ``*`` is any text, slashes too; ``${x}`` is the character x."""
     parts = re.split(r"\$\{(.)\}|(\*)", pattern)
     # Every third part is plain; of the other two one is None.
     expression = "".join(
@@ -28,7 +28,7 @@ def fits(pattern: str, resource: str) -> bool:
 
 
 def covers(wide: str, narrow: str) -> bool:
-    """The form for IoT Core: whether every topic of a topic or filter is one of the wide filter."""
+    """The other form for IoT Core: whether every topic of a topic or filter is one of the wide filter."""
     wanted, given = wide.split("/"), narrow.split("/")
     for at, level in enumerate(wanted):
         if level == "#":
@@ -36,6 +36,11 @@ def covers(wide: str, narrow: str) -> bool:
         if at == len(given) or given[at] == "#" or level not in ("+", given[at]):
             return False
     return len(wanted) == len(given)
+
+
+def allows_on_iot_core(allowed: str, resource: str) -> bool:
+    """Both nuclei try both forms."""
+    return covers(allowed, resource) or fits(allowed, resource)
 
 
 class Access:
@@ -50,7 +55,7 @@ class Access:
         """Raises :class:`Failed` where no policy allows the operation on the resource."""
         if self._control is None:
             return
-        allows: Callable[[str, str], bool] = covers if service == IOT_CORE else fits
+        allows: Callable[[str, str], bool] = allows_on_iot_core if service == IOT_CORE else fits
         for policy in self._control.get(service, {}).values():
             if not {"*", PREFIX + operation}.isdisjoint(policy["operations"]) and any(
                 allowed == "*" or allows(allowed, resource) for allowed in policy["resources"]

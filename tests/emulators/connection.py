@@ -166,9 +166,8 @@ class Connection(protocol.Protocol):
 
     def drop(self) -> None:
         """Be gone, without a word."""
-        if self._open:
-            self._open = False
-            self._link.abortConnection()
+        self._open = False
+        self._link.abortConnection()
 
     def event(self, stream: Stream, model: str, body: Body) -> None:
         """Of a stream that is open."""

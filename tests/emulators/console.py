@@ -166,6 +166,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--thing", default="victron-twin")
     parser.add_argument("--lite", action="store_true", help="behave as nucleus lite, which has no Shadow Manager")
     parser.add_argument("--no-shadow-manager", action="store_true")
+    parser.add_argument("--unlimited", action="store_true", help="take requests on shadows at any rate")
     parser.add_argument("--configuration", metavar="FILE.json", type=Path, help="the component's")
     parser.add_argument("--recipe", metavar="FILE.yaml", type=Path, help="allow what its accessControl does, no more")
     return parser.parse_args(words)
@@ -175,6 +176,8 @@ async def _run(reactor: Any, arguments: argparse.Namespace) -> None:
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
     cloud = Cloud(reactor)
     shadows = None if arguments.no_shadow_manager or arguments.lite else ShadowManager(reactor, cloud)
+    if shadows is not None:
+        shadows.limited = not arguments.unlimited
     nucleus = NucleusEmulator(
         reactor,
         arguments.socket,
@@ -185,7 +188,7 @@ async def _run(reactor: Any, arguments: argparse.Namespace) -> None:
         configuration=json.loads(arguments.configuration.read_text()) if arguments.configuration is not None else None,
         access=_access(arguments.recipe) if arguments.recipe is not None else None,
     )
-    nucleus.recording = False
+    nucleus.recording = nucleus.proxy.recording = False
     await nucleus.start()
     console = Console(nucleus, cloud, shadows, arguments.thing)
     reactor.addSystemEventTrigger("before", "shutdown", nucleus.stop)

@@ -51,7 +51,10 @@ class Lifecycle:
         if not self._subscriptions:
             self._go_on(deployment)
             return
-        self._asked.append(deployment)
+        if deployment in self._pending:
+            self._pending[deployment].cancel()
+        if deployment not in self._asked:
+            self._asked.append(deployment)
         self._pending[deployment] = self._clock.callLater(PATIENCE, self._go_on, deployment)
         self._send({"preUpdateEvent": {"deploymentId": deployment, "isGgcRestarting": restarting}})
 

@@ -199,7 +199,9 @@ class NucleusEmulator:
 
         Without one the stream is ended, as where nobody serves the operation.
         """
-        self._failures[operation].extend([Failed(error, message) if error is not None else Unanswered()] * count)
+        self._failures[operation].extend(
+            Failed(error, message) if error is not None else Unanswered() for _ in range(count)
+        )
 
     def malform_next(self) -> None:
         """The next frame that is sent has a wrong checksum."""

@@ -31,9 +31,9 @@ _REQUESTS = ("/get", "/update", "/delete")
 
 
 class IoTCoreProxy:
-    """``round_trip`` is the time, in s, after which the cloud has a message; ``published`` what it got of us.
+    """``round_trip`` is the time, in s, after which the cloud has a message.
 
-    ``lost`` says which messages did not fit into lite's buffer.
+    ``published`` is what it got of us while ``recording``; ``lost`` says what did not fit into lite's buffer.
     """
 
     def __init__(self, clock: IReactorTime, cloud: Cloud, access: Access, lite: bool) -> None:
@@ -49,6 +49,7 @@ class IoTCoreProxy:
         self._unlisten: Callable[[], None] | None = None
         cloud.watch_link(self._flush)
         self.round_trip = 0.0
+        self.recording = True
         self.published: list[tuple[str, bytes]] = []
         self.lost: list[str] = []
 
@@ -123,7 +124,8 @@ class IoTCoreProxy:
 
         def arrived() -> None:
             self._calls.discard(call)
-            self.published.append((topic, payload))
+            if self.recording:
+                self.published.append((topic, payload))
             if throttled:
                 self._from_cloud(f"{topic}/rejected", _too_many(payload, int(self._clock.seconds())))
             elif topic.startswith(_SHADOWS):

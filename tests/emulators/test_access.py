@@ -51,7 +51,7 @@ CONTROL: Control = {
         "victron:shadow:1": {"operations": ["aws.greengrass#GetThingShadow"], "resources": ["$aws/things/*/name/v-*"]},
         "victron:shadow:2": {"operations": ["*"], "resources": ["van"]},
     },
-    IOT_CORE: {"victron:mqtt:1": {"operations": ["aws.greengrass#PublishToIoTCore"], "resources": ["a/+", "*"]}},
+    IOT_CORE: {"victron:mqtt:1": {"operations": ["aws.greengrass#PublishToIoTCore"], "resources": ["a/+", "b/v-*/c"]}},
 }
 
 
@@ -59,11 +59,13 @@ def test_a_policy_allows_its_operations_on_its_resources() -> None:
     access = Access(CONTROL, "victron", lite=False)
     access.check(SHADOWS, "GetThingShadow", "$aws/things/van/shadow/name/v-battery")
     access.check(SHADOWS, "ListNamedShadowsForThing", "van")
-    access.check(IOT_CORE, "PublishToIoTCore", "x/y/z")
+    access.check(IOT_CORE, "PublishToIoTCore", "a/x")
+    access.check(IOT_CORE, "PublishToIoTCore", "b/v-x/c")
     for service, operation, resource in (
         (SHADOWS, "UpdateThingShadow", "$aws/things/van/shadow/name/v-battery"),
         (SHADOWS, "GetThingShadow", "van2"),
         (IOT_CORE, "SubscribeToIoTCore", "a/b"),
+        (IOT_CORE, "PublishToIoTCore", "b/x/c"),
         (TOPICS, "SubscribeToTopic", "a/b"),
         (SECRETS, "GetSecretValue", "arn"),
     ):

@@ -261,11 +261,13 @@ async def test_while_the_cloud_is_away_messages_wait_in_the_spool(world: World) 
 @asynchronous
 async def test_more_than_ten_requests_in_flight_are_too_many(world: World) -> None:
     nucleus, client = await world.connected()
-    nucleus.proxy.round_trip = 0.05
+    nucleus.proxy.round_trip = 0.01
     rejected = await client.subscribe("subscribe_to_iot_core", topic_name=f"{TOPIC}/get/rejected", qos="1")
+    world.cloud.online = False
     for number in range(12):
         token = json.dumps({"clientToken": str(number)}).encode()
         await client.call("publish_to_iot_core", topic_name=f"{TOPIC}/get", qos="1", payload=token)
+    world.cloud.online = True  # all that waited goes at once
     await until(lambda: len(rejected.events) == 12)
     assert [p["clientToken"] for p in payloads(rejected) if p["code"] == 429] == ["10", "11"]
     assert sum(p["code"] == 404 for p in payloads(rejected)) == 10
