@@ -98,7 +98,7 @@ class Line:
         self._unanswered: set[str] = set()
         self._asked = 0
         self._doubt: object = None  #: the question that is out
-        self._renewed = self._closed = False
+        self._missed = self._closed = False
         self._silence: IDelayedCall | None = None
         self._next: IDelayedCall | None = None
         self._machine = _new_machine(self)
@@ -123,7 +123,8 @@ class Line:
             self._machine.doubted()
 
     def again(self) -> None:
-        """The transport has made all subscriptions again: what is in doubt is asked now."""
+        """The transport has made all subscriptions again, and tells that itself: what is in doubt is asked now."""
+        self._missed = False
         if self._next is not None and self._next.active():
             self._next.reset(0)
 
@@ -150,7 +151,7 @@ class Line:
             self._machine.refused()
 
     def _renew(self) -> None:
-        self._renewed = True
+        self._missed = True
         self._unanswered.clear()
         self._subscribe()
 
@@ -177,6 +178,7 @@ class Line:
         if failure.check(Unanswered):
             self._machine.unheard()
         else:  # it did not even go out: that is the transport's to mend
+            self._missed = True
             self._ask()
 
     def _ask_no_more(self) -> None:
@@ -191,9 +193,9 @@ class Line:
             self._log.info("The shadows of {thing} are heard of again.", thing=self.thing)
         self._asked = 0
         self._silence = self._silence or self._clock.callLater(SILENCE, self._silent)
-        renewed, self._renewed = self._renewed, False
+        missed, self._missed = self._missed, False
         self._tell_opened()
-        if renewed:
+        if missed:
             self._tell_missed()
 
     def _silent(self) -> None:

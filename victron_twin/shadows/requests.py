@@ -91,10 +91,11 @@ class Requests:
 
         A delete may be answered without its token: gone is gone, whoever asked for it.
         """
+        asked = thing, shadow, operation
         for request in self._under_way.values():
-            if (request.thing, request.shadow, request.operation) == (thing, shadow, operation):
-                if token == request.token or (token is None and operation == "delete"):
-                    return request
+            ours = token == request.token or (token is None and operation == "delete")
+            if ours and (request.thing, request.shadow, request.operation) == asked:
+                return request
         return None
 
     def callers(self, token: str) -> str:

@@ -14,7 +14,10 @@ class Transport(Protocol):
     name: str  #: the backend's
     reported_limit: int  #: the backend's
     largest: int  #: the longest payload that it carries, in bytes
-    problem: str  #: why nobody is reached; empty where somebody is
+
+    @property
+    def problem(self) -> str:
+        """Why nobody is reached; empty where somebody is."""
 
     def start(self, on_message: Callable[[str, bytes], None], on_again: Callable[[], None]) -> Deferred[None]:
         """Open; fires when it may be used, which is not to say that anybody is reached.
