@@ -21,7 +21,7 @@ PAUSE = 1.0
 #: These do not get better by asking again.
 FINAL = frozenset({Problem.UNAUTHORIZED, Problem.NOT_FOUND, Problem.UNSUPPORTED, Problem.INVALID})
 
-Take = Callable[[Mapping[str, Any]], None]
+Take = Callable[[Mapping[str, Any]], object]
 
 
 class ComponentConfiguration(Service):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -36,6 +36,7 @@ FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
 MOST_LOOKS = 6
 
 
+@runtime_checkable
 class CloudSide(Protocol):
     """What a backend offers whose documents are only on their way to the cloud."""
 
