@@ -2,6 +2,7 @@
 .PHONY: help demo test lint matrix clean
 
 FAST = -m "not integration and not slow"
+EXTRAS ?= greengrass,lint,test,types
 NEWEST = .venv-test
 OLDEST = .venv-oldest
 VERSIONS = 'import platform, twisted; print(f"Python {platform.python_version()}, Twisted {twisted.version.short()}")'
@@ -33,8 +34,8 @@ matrix:
 
 .PHONY: $(NEWEST)
 $(NEWEST):
-	@sh scripts/venv.sh $(NEWEST) newest -e ".[greengrass,lint,test,types]"
+	@sh scripts/venv.sh $(NEWEST) newest -e ".[$(EXTRAS)]"
 
 clean:
-	rm -rf .venv .venv-* .tox .cache .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf greengrass-build deploy/lite/greengrass-build .venv .venv-* .tox .cache .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info
 	rm -f twisted/plugins/dropin.cache

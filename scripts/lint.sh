@@ -6,3 +6,4 @@ ruff check .
 ruff format --check .
 mypy -p victron_twin
 mypy tests
+mypy deploy/build.py deploy/shadow_manager.py deploy/cdk/app.py

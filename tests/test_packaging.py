@@ -1,10 +1,9 @@
-"""What is shipped: the plugin, the packages and their data, the recipe; and that documents agree with the code."""
+"""What is shipped: the plugin, the packages and their data; and that documents agree with the code."""
 
 from __future__ import annotations
 
 import configparser
 import importlib.metadata
-import json
 import re
 import runpy
 import shutil
@@ -12,18 +11,15 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 import victron_twin
 from victron_twin.config import Config
 
 ROOT = Path(__file__).parent.parent
-COMPONENT = "com.vanlance.vehicle-components.VictronTwin"
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg")
 
@@ -50,11 +46,8 @@ class TestMetadata:
         assert set(listed("options", "packages")) == found | {"twisted.plugins"}
         assert SETUP["options"]["package_dir"].split() == ["=", "."]
 
-    def test_the_version_is_the_same_everywhere(self) -> None:
-        version = victron_twin.__version__
-        assert importlib.metadata.version("victron-twin") == version
-        assert recipe()["ComponentVersion"] == version
-        assert json.loads((ROOT / "gdk-config.json").read_text())["component"][COMPONENT]["version"] == version
+    def test_the_version_is_the_codes(self) -> None:
+        assert importlib.metadata.version("victron-twin") == victron_twin.__version__
 
     def test_the_lowest_versions_are_the_ones_promised(self) -> None:
         lowest = (ROOT / "tests" / "lowest.txt").read_text().split()
@@ -89,38 +82,6 @@ class TestDocuments:
             assert len(Config.load({"config": str(file)}, {}).gx) == number + 1
 
 
-def recipe() -> Mapping[str, Any]:
-    content: Mapping[str, Any] = yaml.safe_load((ROOT / "recipe.yaml").read_text())
-    return content
-
-
-class TestRecipe:
-    def test_its_default_configuration_is_the_services_own(self) -> None:
-        component = recipe()["ComponentConfiguration"]["DefaultConfiguration"]
-        assert Config.load({}, {}, component) == Config.load({}, {})
-
-    def test_policies_have_names_of_their_own(self) -> None:
-        control = recipe()["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"]
-        names = [name for policies in control.values() for name in policies]
-        assert len(set(names)) == len(names)
-        assert all(re.fullmatch(rf"{re.escape(COMPONENT)}:[a-z]+:\d+", name) for name in names)
-        assert recipe()["ComponentName"] == COMPONENT
-
-    def test_a_brace_in_a_script_begins_a_recipe_variable(self) -> None:
-        """Elsewhere a nucleus would cut the script there, and run the rest."""
-        for manifest in recipe()["Manifests"]:
-            for step in manifest["Lifecycle"].values():
-                script = step["Script"]
-                assert script.count("{") == len(re.findall(r"(?<!\$)\{artifacts:decompressedPath\}", script))
-
-    def test_it_runs_the_service_in_the_foreground_without_privileges(self) -> None:
-        (manifest,) = recipe()["Manifests"]
-        assert manifest["Lifecycle"]["Run"] == {
-            "RequiresPrivilege": False,
-            "Script": "exec venv/bin/twistd --nodaemon --pidfile= victron-twin",
-        }
-
-
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that are shipped, in a folder where a build can leave its traces."""
@@ -128,9 +89,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ignore = shutil.ignore_patterns("__pycache__", "dropin.cache")
     for name in ("victron_twin", "twisted"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "recipe.yaml", "gdk-config.json"):
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / "scripts", folder / "scripts", ignore=ignore)
     return folder
 
 
@@ -182,13 +142,3 @@ class TestInstalled:
 
     def test_as_an_editable_install(self, checkout: Path, environment: Callable[..., Path], tmp_path: Path) -> None:
         self.check(environment("-e", checkout), checkout, tmp_path)
-
-    def test_as_a_greengrass_bundle(self, checkout: Path, tmp_path: Path) -> None:
-        build = runpy.run_path(str(checkout / "scripts" / "greengrass_build.py"))["build"]
-        bundle = build(tmp_path / "greengrass-build", "--no-deps", ".")
-        assert (
-            bundle == tmp_path / f"greengrass-build/artifacts/{COMPONENT}/{victron_twin.__version__}/victron-twin.zip"
-        )
-        assert (tmp_path / "greengrass-build" / "recipes" / "recipe.yaml").exists()
-        (wheel,) = [name for name in zipfile.ZipFile(bundle).namelist() if name.endswith(".whl")]
-        assert wheel.startswith("wheels/victron_twin-")
