@@ -47,6 +47,10 @@ class Kind(Enum):
     FULL = auto()  #: both documents are compared with what they were when last in sync
 
 
+#: What needs no call to the cloud.
+COMING = (Kind.DOWN, Kind.DOWN_DELETE)
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """What waits to be done about one shadow. ``state`` is the patch of an update, ``version`` the cloud's."""
@@ -115,13 +119,17 @@ class CloudSync:
         """Let the next calls about a shadow fail with an HTTP status: by default one that skips."""
         self._failures[thing, shadow] += [code] * count
 
+    def heal(self) -> None:
+        """No call fails any more."""
+        self._failures.clear()
+
     def restart(self) -> None:
         """Forget what waits, as the process does that ends, and compare all."""
         if self._call is not None:
             self._call.cancel()
         self._call = self._flight = None
         self._queue.clear()
-        self._draining = False
+        self._draining, self._wait = False, 0.0
         self._compare_all()
 
     def _compare_all(self) -> None:
@@ -176,28 +184,30 @@ class CloudSync:
 
     def _take(self) -> None:
         key = next(iter(self._queue))
-        self._flight = key, self._queue.pop(key), self._store.stored(key)
-        self._call = self._clock.callLater(self.latency, self._land)
+        task = self._queue.pop(key)
+        self._flight = key, task, self._store.stored(key)
+        self._call = self._clock.callLater(0.0 if task.kind in COMING else self.latency, self._land)
 
     def _land(self) -> None:
         assert self._flight is not None
         key, task, local = self._flight
         self._call = self._flight = None
+        coming = task.kind in COMING
         failures = self._failures[key]
-        if not self._cloud.online:
+        if not self._cloud.online or (coming and key in self._queue):
             self._put_back(key, task)
-        elif failures and PASSING.fullmatch(str(failures[0])):
-            failures.pop(0)
-            self._wait = min(max(FIRST_WAIT, 2 * self._wait), LONGEST_WAIT)
-            self._put_back(key, task)
-        elif failures:
-            self.skipped.append(f"{_name(key)}: {failures.pop(0)} for {task.kind.name} {json.dumps(task.state)}")
-        else:
+        elif coming or not failures:
             self._wait = 0.0
             try:
                 self._do(key, task, local)
             except Conflict:
                 self._put_back(key, Task(Kind.FULL))
+        elif PASSING.fullmatch(str(failures[0])):
+            failures.pop(0)
+            self._wait = min(max(FIRST_WAIT, 2 * self._wait), LONGEST_WAIT)
+            self._put_back(key, task)
+        else:
+            self.skipped.append(f"{_name(key)}: {failures.pop(0)} for {task.kind.name} {json.dumps(task.state)}")
         self._draining = self._draining and bool(self._queue)
         self._wake()
 

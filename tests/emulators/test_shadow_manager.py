@@ -433,6 +433,16 @@ class TestSync:
         assert core.local["desired"] == {"d": 3, "e": 2}
         assert core.manager.lost == []
 
+    def test_a_local_update_just_before_one_comes_from_the_cloud_is_not_forgotten(self, core: Core) -> None:
+        core.report({"a": 1})
+        core.manager.sync.latency = 1
+        core.cloud.update(THING, NAME, {"state": {"desired": {"d": 1}}})
+        core.clock.advance(0)  # it is heard
+        core.update(reported={"a": 2})
+        core.clock.pump([0, 1, 1])
+        assert core.remote == core.local == {"reported": {"a": 2}, "desired": {"d": 1}, "delta": {"d": 1}}
+        assert core.manager.lost == []
+
     def test_after_a_time_without_link_reported_is_as_here_and_desired_as_in_the_cloud(self, core: Core) -> None:
         core.update(reported={"a": 1, "b": 1}, desired={"d": 1, "e": 1})
         core.manager.update(THING, "quiet", {"state": {"reported": {"a": 1}}})
