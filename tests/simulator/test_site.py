@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from victron_twin.simulator import sun
+from victron_twin.simulator.build import Van
 from victron_twin.simulator.bus import Value, expand, float32
 from victron_twin.simulator.power import FLOAT, rest_voltage
 from victron_twin.simulator.site import Site
@@ -31,6 +32,11 @@ def run(site: Site, seconds: float, step: float = 1.0) -> list[str]:
             site.refresh(device)
         changes += site.take_changes()
     return changes
+
+
+def behind(site: Site) -> Van:
+    assert isinstance(site.world, Van)
+    return site.world
 
 
 def number(site: Site, topic: str) -> float:
@@ -132,7 +138,7 @@ def test_power_is_conserved_at_the_battery() -> None:
     site = van(hour=12.0)
     for _ in range(200):
         run(site, 30.0, step=10.0)
-        power = site.power
+        power = behind(site).power
         current = sum(mppt.current for mppt in power.mppts) * power.battery.voltage
         balance = current + power.multi.dc_power - power.dc_load
         assert power.battery.current * power.battery.voltage == pytest.approx(balance, abs=25.0)
@@ -140,13 +146,13 @@ def test_power_is_conserved_at_the_battery() -> None:
 
 def test_a_day_charges_the_battery_and_a_night_drains_it() -> None:
     site = van(time=JUNE, hour=8.0)
-    site.power.battery.soc = 0.6
+    behind(site).power.battery.soc = 0.6
     run(site, 9 * 3600.0, step=120.0)
-    assert site.power.battery.soc > 0.65
-    evening = site.power.battery.soc
+    assert behind(site).power.battery.soc > 0.65
+    evening = behind(site).power.battery.soc
     run(site, 12 * 3600.0, step=120.0)
-    assert site.power.battery.soc < evening
-    assert 0.0 <= site.power.battery.soc <= 1.0
+    assert behind(site).power.battery.soc < evening
+    assert 0.0 <= behind(site).power.battery.soc <= 1.0
 
 
 def test_the_chargers_day_begins_with_the_light_and_moves_the_history_on() -> None:
@@ -190,8 +196,8 @@ def test_shore_power_charges_through_all_stages() -> None:
 
 def test_an_empty_battery_alarms_and_shuts_the_inverter_down() -> None:
     site = van()
-    site.campsite = False
-    site.power.battery.soc = 0.004
+    behind(site).campsite = False
+    behind(site).power.battery.soc = 0.004
     run(site, 5.0)
     assert site.value(f"{VEBUS}/State") == 0
     assert site.value(f"{VEBUS}/Alarms/LowBattery") == 2
@@ -215,7 +221,7 @@ def test_the_sun_is_up_after_sunrise_only(latitude: float, day: float, hour: flo
 
 def test_people_look_for_shore_power_before_the_battery_is_empty() -> None:
     site = van(hour=20.0)
-    site.power.battery.soc = 0.26
+    behind(site).power.battery.soc = 0.26
     states = set()
     for _ in range(96):
         run(site, 900.0, step=120.0)

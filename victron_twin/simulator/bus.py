@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from victron_twin.simulator.rules import Rule
+
 #: What a path can hold; None is D-Bus's invalid.
 Value = None | bool | int | float | str | list[Any] | dict[str, Any]
 
@@ -44,7 +46,8 @@ def expanded(table: Mapping[str, Value]) -> dict[str, Value]:
 class Service:
     """One service: ``Service("battery", 512, "com.victronenergy.battery.ttyS6", {"/Soc": 87.5})``.
 
-    ``changed`` has the paths that were signalled since the bus last took them, oldest first.
+    ``rules`` says which paths take writes (settings have none of these: all do). ``changed`` has the paths that were
+    signalled since the bus last took them, oldest first.
     """
 
     kind: str
@@ -52,6 +55,7 @@ class Service:
     name: str
     values: dict[str, Value]
     ranges: dict[str, Range] = field(default_factory=dict)
+    rules: Mapping[str, Rule] = field(default_factory=dict)
     forced: dict[str, Value] = field(default_factory=dict)
     present: bool = True
     changed: list[str] = field(default_factory=list)
