@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from victron_twin.simulator import drivers, rules, systemcalc, van
+from victron_twin.simulator import drivers, rules, systemtable, van
 from victron_twin.simulator.bus import Bus, Service, Value, expanded
 from victron_twin.simulator.loads import Loads
 from victron_twin.simulator.power import ABSORPTION, BULK, FLOAT, Battery, Day, Mppt, Multi, Power
@@ -93,7 +93,7 @@ def _bus(portal_id: str, firmware: str) -> Bus:
     """The services on the van's bus."""
     values, ranges = settings()
     tables = [
-        Service("system", 0, "com.victronenergy.system", expanded(systemcalc.system(portal_id))),
+        Service("system", 0, "com.victronenergy.system", expanded(systemtable.system(portal_id))),
         Service("settings", 0, "com.victronenergy.settings", values, ranges),
         Service("platform", 0, "com.victronenergy.platform", expanded(van.platform(portal_id, firmware))),
         Service("hub4", 0, "com.victronenergy.hub4", expanded(van.HUB4)),

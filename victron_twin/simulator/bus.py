@@ -125,6 +125,10 @@ class Bus:
         """The services of a type that are on the bus, the lowest instance first."""
         return sorted((s for s in self if s.kind == kind), key=lambda service: service.instance)
 
+    def first(self, kind: str) -> Service | None:
+        """The service of a type with the lowest instance on the bus; None where there is none."""
+        return min((s for s in self if s.kind == kind), key=lambda service: service.instance, default=None)
+
     def take_changes(self) -> list[str]:
         """The topics (``battery/512/Soc``) that were signalled since the last call, and forget them."""
         changes = []
