@@ -74,7 +74,7 @@ class CommandService(Service):
             tuple(row.name.split("."))
             for row in twin.catalog.fields(shadow)
             if row.writable
-            and (command := twin.catalog.commands.of(shadow, row.name)) is not None
+            and (command := twin.catalog.commands.of(shadow, row.name, row.service)) is not None
             and command.kind is Class.ACTION
         ]
         self.clerk(thing, shadow).desk.restore(reported, actions)

@@ -178,7 +178,8 @@ def _targets(shadow: str, section: Mapping[str, Any], above: Path, twin: Twin) -
     for key, asked in section.items():
         path = (*above, key)
         device, name, reason = _aim(shadow, path, twin)
-        command = twin.catalog.commands.of(shadow, dotted(name)) if name and not reason else None
+        service = path[1].partition("-")[0] if twin.catalog.shadows[shadow].layout is Layout.MIXED and name else ""
+        command = twin.catalog.commands.of(shadow, dotted(name), service) if name and not reason else None
         if command is not None:
             yield _Target(path, asked, device, name, command)
         elif isinstance(asked, Mapping):
