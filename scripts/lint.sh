@@ -5,4 +5,4 @@ cd "$(dirname "$0")/.."
 ruff check .
 ruff format --check .
 mypy -p victron_twin
-mypy tests
+mypy tests tools

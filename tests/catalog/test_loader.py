@@ -167,6 +167,47 @@ def test_a_wrong_table_is_named(tmp_path: Path, name: str, text: str, why: str) 
     assert why in str(caught.value)
 
 
+def test_what_is_left_out_on_purpose(tmp_path: Path) -> None:
+    rows = (
+        "tank,/Raw,of no use\ntank,/Relay/{relay}/Name,later\n*,/Mgmt/*,the GX's own\nev,/*,no device\ntank,/*,rest\n"
+    )
+    catalog = load(folder(tmp_path, GOOD, **{"ignored.csv": f"service,path,reason\n{rows}"}))
+    assert [f"{row.service}{row.path}" for row in catalog.ignored][:2] == ["tank/Raw", "tank/Relay/{relay}/Name"]
+    reasons = {
+        ("tank", "/Raw"): "of no use",
+        ("tank", "/Relay/3/Name"): "later",
+        ("tank", "/Mgmt/Process/Name"): "the GX's own",
+        ("switch", "/Mgmt/ProcessName"): "the GX's own",
+        ("ev", "/Soc"): "no device",
+        ("tank", "/Raw/Unit"): "rest",
+        ("switch", "/Raw"): None,
+        ("switch", "/Mgmt"): None,
+    }
+    assert {point: catalog.ignored.reason(*point) for point in reasons} == reasons
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("tank,/Raw,", "reason is empty"),
+        ("tank,Raw,x", "path 'Raw' must match"),
+        (",/Raw,x", "service is empty"),
+        ("tank,/L{line},x", "unknown placeholder {line}"),
+        ("tank,/Level,x", "tank/Level is mapped by a field: tank/Level"),
+        ("tank,/L{phase}/Power,x", "is mapped by a field: tank/L1/Power"),
+        ("tank,/Relay/0/State,x", "is mapped by a field: tank/Relay/{relay}/State"),
+        ("tank,/Raw,x\ntank,/Raw,y", "tank/Raw is there twice"),
+    ],
+)
+def test_a_wrong_omission_is_named(tmp_path: Path, row: str, why: str) -> None:
+    relay = {**GOOD, "field": "relays.{relay}.level", "path": "/Relay/{relay}/State"}
+    power = {**GOOD, "field": "power", "path": "/L1/Power"}
+    where = folder(tmp_path, GOOD, relay, power, **{"ignored.csv": f"service,path,reason\n{row}\n"})
+    with pytest.raises(CatalogError, match=r"^ignored\.csv:[23]: ") as caught:
+        load(where)
+    assert why in str(caught.value)
+
+
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
     where = folder(tmp_path, GOOD)
     (where / "products.csv").unlink()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from .commands import Commands
+from .ignored import Ignored
 from .model import Field, Layout, ShadowKind, fill
 from .names import template
 
@@ -47,10 +48,12 @@ class Catalog:
         placeholders: Mapping[str, Placeholder],
         rated_currents: Mapping[int, float],
         commands: Commands,
+        ignored: Ignored,
     ) -> None:
         self.shadows: Mapping[str, ShadowKind] = MappingProxyType({s.name: s for s in shadows})
         self.enums = enums
         self.commands = commands
+        self.ignored = ignored
         self.placeholders = placeholders
         self.patterns: Mapping[str, str] = {p.name: p.pattern for p in placeholders.values()}
         self._rated_currents = rated_currents

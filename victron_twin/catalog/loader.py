@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from .catalog import Catalog, Codes, Placeholder
 from .commands import read_commands
-from .model import PLACEHOLDER, Cadence, CatalogError, Field, Kind, Layout, ShadowKind, Source
+from .ignored import read_ignored
+from .model import NUMERIC, PLACEHOLDER, Cadence, CatalogError, Field, Kind, Layout, ShadowKind, Source
 from .names import Clash, Tree, insert
 from .tables import Row, read
 
@@ -43,7 +44,6 @@ RESERVED = frozenset({"connected", "since", "deviceInstance", "source", "lastUpd
 
 _PATH = r"([a-z][a-z0-9]*)?((/[A-Za-z0-9_{}]+)+)"
 _SEGMENT = re.compile(r"([a-z0-9]|\{)[A-Za-z0-9{}_]*")
-_NUMERIC = (Kind.NUMBER, Kind.INTEGER)
 _CODED = (Kind.ENUM, Kind.BITS)
 
 
@@ -81,7 +81,10 @@ class _Loader:
             by_shadow.setdefault(field.shadow, []).append(field)
         first = {p.name: p.first for p in self._placeholders.values()}
         commands = read_commands(self._folder, by_shadow, self._patterns, first)
-        return Catalog(self._shadows, read_fields, self._enums, self._placeholders, self._read_products(), commands)
+        ignored = read_ignored(self._folder, read_fields, self._patterns, first)
+        return Catalog(
+            self._shadows, read_fields, self._enums, self._placeholders, self._read_products(), commands, ignored
+        )
 
     def _read_placeholders(self) -> Mapping[str, Placeholder]:
         placeholders: dict[str, Placeholder] = {}
@@ -229,7 +232,7 @@ class _Loader:
             raise row.wrong("an object needs a rule")
 
     def _check_values(self, row: Row, field: Field) -> None:
-        numeric = field.kind in _NUMERIC
+        numeric = field.kind in NUMERIC
         if (field.kind is Kind.NUMBER) is (field.decimals is None):
             raise row.wrong("decimals are wanted for kind number, and only there")
         if (field.kind in _CODED) is not bool(field.enum):
@@ -250,7 +253,5 @@ class _Loader:
             raise row.wrong("min is above max")
         if field.writable and not field.sources:
             raise row.wrong("what has no path is not writable")
-        if field.writable and numeric and (field.minimum is None or field.maximum is None):
-            raise row.wrong("a writable number needs min and max: the GX does not always give them")
         if not 0 <= field.priority <= 9 or (field.required and field.priority != 9):
             raise row.wrong("priority must be 0 to 9, and 9 where required")
