@@ -60,3 +60,19 @@ def test_a_wrong_row_is_named(tmp_path: Path, line: str, why: str) -> None:
     with pytest.raises(CatalogError) as caught:
         mixed(tmp_path, line)
     assert why in str(caught.value)
+
+
+LEVEL = {**GOOD, "writable": "yes", "min": "0"}
+
+
+@pytest.mark.parametrize(("guarded", "refused"), [("", True), ("5", True), ("* unless mode=On", True), ("*", False)])
+def test_a_number_without_bounds_is_guarded_whatever_its_value(tmp_path: Path, guarded: str, refused: bool) -> None:
+    where = folder(tmp_path, LEVEL, service="meteo")
+    (where / "commands.csv").write_text(f"{HEAD}victron-io,level,setting,double,,{guarded}\n", encoding="utf-8")
+    if refused:
+        with pytest.raises(CatalogError, match="meteo/level is a number without min and max"):
+            load(where)
+    else:
+        command = load(where).commands.of("victron-io", "level")
+        assert command is not None
+        assert [guard.covers("5") for guard in command.guards] == [True]

@@ -2,10 +2,12 @@
 
 A row counts for every service of its shadow that has the field, or as ``acsystem/mode`` for one service alone.
 
-``class``: a *setting* is held until it is changed; an *action* is done once and never echoes its value. ``wire`` is the
-type that the path has where nothing was heard of it. ``needs``: values of other paths without which the device does
-not take a write, ``/ModeIsAdjustable=1``. ``guarded``: texts that the default policy does not allow, each
-possibly only ``unless`` a field of the same shadow shows one of some values.
+``class``: a *setting* is held until it is changed; an *action* is done once and never echoes its value; a *setpoint* is
+forgotten by the device unless it is written again and again. Of the latter two the path's own reading is not shown
+under their name: where it tells something, a field of its own shows it. ``wire`` is the type that the path has where
+nothing was heard of it. ``needs``: values of other paths without which the device does not take a write,
+``/ModeIsAdjustable=1``. ``guarded``: texts that the default policy does not allow, ``*`` any, each possibly only
+``unless`` a field of the same shadow shows one of some values. A number needs bounds unless all its values are guarded.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from .model import CatalogError, Field, Source, fill
+from .model import NUMERIC, CatalogError, Field, Source, fill
 from .names import template
 from .tables import Row, read
 
@@ -31,6 +33,7 @@ class Class(str, Enum):
 
     SETTING = "setting"
     ACTION = "action"
+    SETPOINT = "setpoint"
 
 
 class Wire(str, Enum):
@@ -51,11 +54,18 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A value that is not in the default allow-list, unless ``field`` shows one of ``unless``."""
+    """A value that is not in the default allow-list, unless ``field`` shows one of ``unless``; ``*`` is any value."""
 
     value: str
     field: str = ""
     unless: tuple[str, ...] = ()
+
+    def covers(self, text: str) -> bool:
+        return self.value in ("*", text)
+
+
+#: No value is in the default allow-list.
+ANY = Guard("*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +139,16 @@ def read_commands(
     commands = Commands(lines)
     for shadow, rows in fields.items():
         for field in rows if named else ():
-            if field.writable and commands.of(shadow, fill(field.name, first), field.service) is None:
+            if not field.writable:
+                continue
+            command = commands.of(shadow, fill(field.name, first), field.service)
+            if command is None:
                 raise CatalogError(f"commands.csv: no row for {shadow} {field.service}/{field.name}, which is writable")
+            if field.kind in NUMERIC and None in (field.minimum, field.maximum) and ANY not in command.guards:
+                raise CatalogError(
+                    f"commands.csv: {shadow} {field.service}/{field.name} is a number without min and max: the GX does "
+                    "not always give them, so that all its values must be guarded"
+                )
     return commands
 
 

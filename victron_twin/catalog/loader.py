@@ -42,6 +42,9 @@ FIELD_COLUMNS = (
 #: What the twin puts at the top of a document, or of a device in it, itself.
 RESERVED = frozenset({"connected", "since", "deviceInstance", "source", "lastUpdate", "missing", "devices", "commands"})
 
+#: Shadow Manager takes six objects within each other: reported, devices, <instance>, and three of a field's name.
+MOST_PARTS = 4
+
 _PATH = r"([a-z][a-z0-9]*)?((/[A-Za-z0-9_{}]+)+)"
 _SEGMENT = re.compile(r"([a-z0-9]|\{)[A-Za-z0-9{}_]*")
 _CODED = (Kind.ENUM, Kind.BITS)
@@ -165,7 +168,7 @@ class _Loader:
         field = Field(
             shadow=shadow.name,
             service=service,
-            name=self._name(row),
+            name=self._name(row, shadow),
             sources=self._sources(row, service, shadow),
             rule=row.text("rule", r"[a-z0-9_]*"),
             unit=row.cells["unit"],
@@ -185,8 +188,10 @@ class _Loader:
         self._check_values(row, field)
         return field
 
-    def _name(self, row: Row) -> str:
+    def _name(self, row: Row, shadow: ShadowKind) -> str:
         name = row.text("field")
+        if shadow.layout is not Layout.OWN and name.count(".") >= MOST_PARTS:
+            raise row.wrong(f"field {name!r}: more than {MOST_PARTS} parts make a document of several devices too deep")
         for segment in name.split("."):
             if not _SEGMENT.fullmatch(segment):
                 raise row.wrong(f"field {name!r}: {segment!r} is no lowerCamelCase name")

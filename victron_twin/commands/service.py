@@ -75,7 +75,7 @@ class CommandService(Service):
             for row in twin.catalog.fields(shadow)
             if row.writable
             and (command := twin.catalog.commands.of(shadow, row.name, row.service)) is not None
-            and command.kind is Class.ACTION
+            and command.kind is not Class.SETTING
         ]
         self.clerk(thing, shadow).desk.restore(reported, actions)
 

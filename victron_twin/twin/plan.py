@@ -220,6 +220,8 @@ def _id(asked: Any) -> str:
 def _order(shadow: str, target: _Target, command: Command, known: Known) -> Order:
     """The order for a new desire. Raises _Refused or Unfit; an order without writes is fulfilled already."""
     asked, expires = target.asked, 0.0
+    if command.kind is Class.SETPOINT:
+        raise _Refused("setpoints that must be held are not taken yet")
     if command.kind is Class.ACTION:
         asked, expires = _action(target.asked, known)
     elif isinstance(asked, Mapping | list) or asked is None:

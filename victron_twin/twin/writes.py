@@ -8,7 +8,7 @@ from typing import Any
 
 from victron_twin.catalog import Catalog
 from victron_twin.catalog.commands import Command, Wire
-from victron_twin.catalog.model import Field, Kind
+from victron_twin.catalog.model import NUMERIC, Field, Kind
 
 from .devices import Live, Slot
 from .readings import is_number
@@ -42,7 +42,7 @@ def raw_value(asked: Any, field: Field, catalog: Catalog) -> Any:
         if isinstance(asked, bool) or (is_number(asked) and asked in (0, 1)):
             return int(asked)
         raise Unfit("must be true or false")
-    if field.kind in (Kind.NUMBER, Kind.INTEGER):
+    if field.kind in NUMERIC:
         if is_number(asked):
             return asked
         raise Unfit("must be a number")
@@ -53,11 +53,13 @@ def raw_value(asked: Any, field: Field, catalog: Catalog) -> Any:
 
 def check_range(raw: Any, field: Field, slot: Slot) -> None:
     """Within what the GX publishes for the path, and the catalogue's bound where it gives none. Raises Unfit."""
-    if field.kind not in (Kind.NUMBER, Kind.INTEGER):
+    if field.kind not in NUMERIC:
         return
     least = slot.minimum if slot.minimum is not None else field.minimum
     most = slot.maximum if slot.maximum is not None else field.maximum
-    if (least is not None and raw < least) or (most is not None and raw > most):
+    if least is None or most is None:
+        raise Unfit("has no bounds that are known, neither from the GX nor here")
+    if not least <= raw <= most:
         raise Unfit(f"must be from {least:g} to {most:g} {field.unit}".rstrip())
 
 
