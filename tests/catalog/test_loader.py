@@ -157,6 +157,8 @@ def test_templates_that_differ_behind_the_placeholder_do_not_clash(tmp_path: Pat
         ("enums/codes.csv", "enum,code,label\nx,,A\n", ":2: code is empty"),
         ("enums/codes.csv", 'enum,code,label\nx,0,"A\n', ": unexpected end"),
         ("products.csv", "product_id,name,rated_a\n0xA057,MPPT,\n", ":2: each product id stands once"),
+        ("error_ids.csv", "id,label\nhatz:e-1.0,A\nhatz:e-1.0,B\n", ":3: id 'hatz:e-1.0' is there twice"),
+        ("error_ids.csv", "id,label\nhatz:w-1.0,A\n", ":2: id 'hatz:w-1.0' must match"),
         ("fields/lamp.csv", "", ": no shadow in shadows.csv"),
     ],
 )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SHADOW_COLUMNS = ("name", "title", "layout", "services", "helpers")
 PLACEHOLDER_COLUMNS = ("name", "pattern", "first", "title")
 ENUM_COLUMNS = ("enum", "code", "label")
+ERROR_ID_COLUMNS = ("id", "label")
 PRODUCT_COLUMNS = ("product_id", "name", "rated_a")
 FIELD_COLUMNS = (
     "field",
@@ -86,7 +87,14 @@ class _Loader:
         commands = read_commands(self._folder, by_shadow, self._patterns, first)
         ignored = read_ignored(self._folder, read_fields, self._patterns, first)
         return Catalog(
-            self._shadows, read_fields, self._enums, self._placeholders, self._read_products(), commands, ignored
+            self._shadows,
+            read_fields,
+            self._enums,
+            self._placeholders,
+            self._read_products(),
+            self._read_error_ids(),
+            commands,
+            ignored,
         )
 
     def _read_placeholders(self) -> Mapping[str, Placeholder]:
@@ -139,6 +147,17 @@ class _Loader:
                     raise row.wrong(f"{name}: the codes of a mask are single bits written as 0x.., of an enum decimal")
                 texts[name][code] = label
         return {name: Codes(codes, masks[name]) for name, codes in texts.items()}
+
+    def _read_error_ids(self) -> Mapping[str, str]:
+        """A catalogue without ``error_ids.csv`` has no text for any."""
+        file = self._folder / "error_ids.csv"
+        labels: dict[str, str] = {}
+        for row in read(file, "error_ids.csv", ERROR_ID_COLUMNS) if file.is_file() else ():
+            identity = row.text("id", r"[a-z]+:e-[0-9.]+")
+            if identity in labels:
+                raise row.wrong(f"id {identity!r} is there twice")
+            labels[identity] = row.text("label")
+        return labels
 
     def _read_products(self) -> Mapping[int, float]:
         rated: dict[int, float] = {}

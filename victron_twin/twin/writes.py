@@ -90,7 +90,10 @@ def _ess_mode(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
 
 
 #: By the field's rule, how a value is taken apart into the raw values of its sources.
-INVERSES: Mapping[str, Callable[[Any, Live], list[tuple[Slot, Any]]]] = {"": _same, "ess_mode": _ess_mode}
+INVERSES: Mapping[str, Callable[[Any, Live], list[tuple[Slot, Any]]]] = {
+    **dict.fromkeys(("", "choice", "dimming", "on_off", "set_value"), _same),
+    "ess_mode": _ess_mode,
+}
 
 
 def writes(raw: Any, live: Live, command: Command) -> tuple[Write, ...]:
