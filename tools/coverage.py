@@ -40,6 +40,8 @@ NEVER = frozenset(
 SPELT = {"accharger": "charger"}
 
 _CODE = re.compile(r"(-?\d+|0x[0-9a-fA-F]+)(?:-(\d+))?")
+#: Rules that show a code as it is, or not at all.
+_PASSING = ("", "first", "on_off", "unless_zero")
 _BOOLEAN = {0: "false", 1: "true"}
 
 
@@ -119,6 +121,7 @@ class Coverage:
             return found or self._catalog.helpers(point.service, point.path)
         meant = _meant(point.path)
         there = {fill(s.path, self._first) for s in self._sources if s.service == point.service}
+        there |= {PLACEHOLDER.sub(first, point.path) for first in self._first.values()}
         found = tuple(f for path in there if meant.fullmatch(path) for f, _ in self._catalog.match(point.service, path))
         return tuple(dict.fromkeys(found))
 
@@ -137,7 +140,7 @@ class Coverage:
         for point in self.points:
             fields = self.mapped.get(id(point), ())
             for code, texts in sorted(point.codes.items()) if fields else ():
-                ours = [self._text(f, code) for f in fields if f.rule in ("", "first")] or [f"(rule {fields[0].rule})"]
+                ours = [self._text(f, code) for f in fields if f.rule in _PASSING] or [f"(rule {fields[0].rule})"]
                 for theirs in sorted(texts):
                     if not any(_same(text, theirs) for text in ours):
                         yield Difference(point.service, point.path, code, ours[0], theirs)
