@@ -126,6 +126,8 @@ def test_what_a_field_says_of_itself() -> None:
         "title": "Battery voltage",
         "type": "number",
         "x-unit": "V",
+        "minimum": -1,
+        "maximum": 1000,
         "readOnly": True,
         "x-dbus": "battery/Dc/0/Voltage",
     }

@@ -11,7 +11,8 @@ import pytest
 
 from tests.twin.test_twin import Bench
 from victron_twin.catalog import Catalog, Kind, load
-from victron_twin.catalog.model import Cadence, Layout
+from victron_twin.catalog.commands import ANY, Class, Command
+from victron_twin.catalog.model import NUMERIC, Cadence, Layout, fill
 from victron_twin.twin.flat import dotted
 from victron_twin.twin.rules import RULES
 
@@ -144,7 +145,7 @@ settings/Settings/DynamicEss/Schedule/0/Soc vebus/Settings/GridCode
 """
 
 
-@pytest.mark.parametrize("shadow", [*MORE, "victron-battery"])
+@pytest.mark.parametrize("shadow", MORE)
 def test_the_default_allows_nothing_that_is_dangerous(catalog: Catalog, shadow: str) -> None:
     there = commands(catalog, shadow)
     forbidden = {name for name, command in there.items() if ANY in command.guards}

@@ -39,6 +39,8 @@ FAINT = 20.0
 FAINT_SHARE = 0.05
 #: Efficiency is the quotient of two energies over at least this long, in s; older ones fade.
 ENERGY_WINDOW = 60.0
+#: The product ids of the Orion XS, a charger that calls itself an alternator.
+ORION_XS = range(0xA3F0, 0xA400)
 #: Air pressure from here on is in hPa, below it in kPa.
 LEAST_HPA = 200.0
 #: Bits of a switch output's status, and one of our own for two of them together.
@@ -130,7 +132,8 @@ def hex_digits(values: Sequence[Raw], memory: Memory) -> Raw:
 
 def low_bits(values: Sequence[Raw], memory: Memory) -> Raw:
     """The network status of a charger: its low three bits are a number, those above are flags."""
-    return values[0] & 7 if type(values[0]) is int else values[0]
+    number = _number(values[0])
+    return values[0] if number is None else int(number) & 7
 
 
 def consumption(values: Sequence[Raw], memory: Memory) -> Raw:
@@ -192,6 +195,18 @@ def error_id(values: Sequence[Raw], memory: Memory) -> Raw:
     return memory.catalog.error_text(identity) if identity else "No error"
 
 
+def alternator_error(values: Sequence[Raw], memory: Memory) -> Raw:
+    """The error of an Orion XS, which numbers as all chargers do, or of an alternator's regulator, which does not."""
+    code, product = values
+    if not is_number(code) or code != int(code):
+        return code
+    if code == 0:
+        return "No error"
+    if is_number(product) and int(product) in ORION_XS:
+        return memory.catalog.text("charger_error", int(code))
+    return memory.catalog.error_text(f"wakespeed:e-{int(code)}")
+
+
 def kilopascals(values: Sequence[Raw], memory: Memory) -> Raw:
     """Air pressure: a GX sends kPa, though its lists say hPa; the two cannot be mistaken for each other."""
     number = _number(values[0])
@@ -228,6 +243,7 @@ def choice(values: Sequence[Raw], memory: Memory) -> Raw:
 
 RULES: Mapping[str, Rule] = {
     "": as_is,
+    "alternator_error": alternator_error,
     "choice": choice,
     "consumption": consumption,
     "counter": counter,

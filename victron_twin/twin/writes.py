@@ -81,6 +81,18 @@ def _same(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
     return [(live.slots[0], raw)]
 
 
+def _first(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
+    """The path that the value is from: a newer name of it, or an older."""
+    return [(next((slot for slot in live.slots if slot.value is not None), live.slots[0]), raw)]
+
+
+def _slash(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
+    """A time zone, with the slash before it where the path has one."""
+    (slot,) = live.slots
+    leads = isinstance(slot.value, str) and slot.value.startswith("/")
+    return [(slot, f"/{raw}" if leads and not str(raw).startswith("/") else raw)]
+
+
 def _ess_mode(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
     """Hub4Mode 3 is external control; else Hub4Mode 1 or 2 (what it has), then the BatteryLife state 1, 10 or 9."""
     hub4, life = live.slots
@@ -93,6 +105,8 @@ def _ess_mode(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
 INVERSES: Mapping[str, Callable[[Any, Live], list[tuple[Slot, Any]]]] = {
     **dict.fromkeys(("", "choice", "dimming", "on_off", "set_value"), _same),
     "ess_mode": _ess_mode,
+    "first": _first,
+    "strip_slash": _slash,
 }
 
 
