@@ -7,6 +7,8 @@ import pytest
 from victron_twin.catalog import Catalog, load
 from victron_twin.catalog.commands import ANY, Class
 from victron_twin.twin.flat import Path
+from victron_twin.twin.plan import Known, plan
+from victron_twin.twin.policy import Policy
 from victron_twin.twin.readings import Trouble, Value
 from victron_twin.twin.twin import Twin
 
@@ -18,8 +20,8 @@ def catalog() -> Catalog:
     return CATALOG
 
 
-def shown(*messages: tuple[str, object]) -> dict[Path, Value]:
-    """The leaves of all devices after these messages: ``("switch/0/State", 256)``."""
+def heard(*messages: tuple[str, object]) -> Twin:
+    """A twin after these messages: ``("switch/0/State", 256)``."""
     troubles: list[tuple[Trouble, str, object]] = []
     twin = Twin(CATALOG, lambda *trouble: troubles.append(trouble))
     twin.portal = "c0619ab2d3e4"
@@ -27,7 +29,14 @@ def shown(*messages: tuple[str, object]) -> dict[Path, Value]:
         text = f'"{value}"' if isinstance(value, str) else "null" if value is None else str(value)
         twin.receive(f"N/c0619ab2d3e4/{topic}".encode(), f'{{"value":{text}}}'.encode(), 1000.0)
     twin.settle()
+    twin.sheets(1000.0)
     assert not troubles
+    return twin
+
+
+def shown(*messages: tuple[str, object]) -> dict[Path, Value]:
+    """The leaves of all devices after these messages."""
+    twin = heard(*messages)
     leaves = [(path[2:], v) for sheet in twin.sheets(1000.0).values() for path, v in sheet.values.items()]
     return {path: v for path, v in leaves if path}
 
@@ -96,6 +105,43 @@ def test_an_outputs_paths_mean_what_its_type_says(
     output = {path[2]: value for path, value in leaves.items() if path[:2] == ("outputs", "pwm_1")}
     output.pop("type", None)
     assert output == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "asked", "write"),
+    [
+        (2, "dimming", 50, ("/SwitchableOutput/1/Dimming", 50)),
+        (3, "dimming", 50, None),
+        (1, "choice", 1, None),
+        (6, "choice", 2, ("/SwitchableOutput/1/State", 2)),
+        (6, "state", "On", None),
+        (1, "state", "On", ("/SwitchableOutput/1/State", 1)),
+    ],
+)
+def test_only_what_an_output_has_is_written(
+    kind: int, field: str, asked: object, write: tuple[str, float] | None
+) -> None:
+    twin = heard(
+        ("switch/0/SwitchableOutput/1/State", 0),
+        ("switch/0/SwitchableOutput/1/Dimming", 21.5),
+        ("switch/0/SwitchableOutput/1/Settings/Type", kind),
+    )
+    known = Known(twin, Policy("all"), {}, {}, {}, (), live=True, offset=0.0, now=1000.0)
+    desired = {"devices": {"switch-0": {"outputs": {"1": {field: asked}}}}}
+    made = plan("victron-io", desired, known)
+    assert [(w.path, w.raw) for order in made.orders for w in order.writes] == ([write] if write else [])
+    if write is None:
+        [verdict] = made.verdicts
+        assert verdict.reason == "is nothing that this output has, by its type"
+
+
+def test_a_set_value_has_no_bounds_but_those_of_the_owner(catalog: Catalog) -> None:
+    """Its unit and range depend on what hangs on the output."""
+    [field] = [f for f, _ in catalog.match("switch", "/SwitchableOutput/1/Dimming") if f.name.endswith("setValue")]
+    command = catalog.commands.of("victron-io", "outputs.1.setValue", "switch")
+    assert (field.minimum, field.maximum) == (None, None)
+    assert command is not None
+    assert command.guards == (ANY,)
 
 
 def test_an_output_that_is_on_has_no_fault() -> None:

@@ -101,9 +101,17 @@ def _ess_mode(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
     return [(hub4, 2 if hub4.value == 2 else 1), (life, {0: 1, 1: 10, 2: 9}[raw])]
 
 
+def _shown(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
+    """Of a path that means one thing or another by the type of an output: only what it means now."""
+    if live.shown is None:
+        raise Unfit("is nothing that this output has, by its type")
+    return _same(raw, live)
+
+
 #: By the field's rule, how a value is taken apart into the raw values of its sources.
 INVERSES: Mapping[str, Callable[[Any, Live], list[tuple[Slot, Any]]]] = {
-    **dict.fromkeys(("", "choice", "dimming", "on_off", "set_value"), _same),
+    **dict.fromkeys(("choice", "dimming", "on_off", "set_value"), _shown),
+    "": _same,
     "ess_mode": _ess_mode,
     "first": _first,
     "strip_slash": _slash,
