@@ -162,7 +162,7 @@ def _same(ours: str, theirs: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    text = re.sub(r"^(err(or)?\s*)?#?\d+\s*[:-]\s*", "", text.casefold())
+    text = re.sub(r"^(ve\.bus )?(err(or)?\s*)?#?\d+\s*[:-]\s*", "", text.casefold())
     return re.sub(r"[^a-z0-9%+<>]", "", text)
 
 
