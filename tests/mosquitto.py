@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -45,7 +45,9 @@ class Mosquitto:
         tls: tuple[Path, Path] | None = None,
         username: str = "gx",
         password: str = "secret",
+        lines: Sequence[str] = (),
     ) -> None:
+        """``lines`` are further ones of its configuration, for the one listener."""
         self.port = free_port()
         self.username = username
         self.password = password
@@ -53,7 +55,7 @@ class Mosquitto:
         self._passwords = directory / "passwords"
         self._config = directory / "mosquitto.conf"
         self._process: subprocess.Popen[bytes] | None = None
-        lines = [
+        config = [
             "user root",
             "persistence false",
             "allow_anonymous false",
@@ -63,8 +65,8 @@ class Mosquitto:
             f"listener {self.port} {HOST}",
         ]
         if tls is not None:
-            lines += [f"certfile {tls[0]}", f"keyfile {tls[1]}"]
-        self._config.write_text("\n".join(lines) + "\n")
+            config += [f"certfile {tls[0]}", f"keyfile {tls[1]}"]
+        self._config.write_text("\n".join([*config, *lines]) + "\n")
         self._write_password()
 
     def __enter__(self) -> Mosquitto:

@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.logger import Logger
 
 from . import __version__
 from .catalog import Catalog
@@ -22,12 +23,16 @@ from .gx.service import GXService
 from .health import BadInput, Health
 from .primaries import Primaries
 from .shadows.backend import ShadowBackend
+from .shadows.cloud_view import CloudSide, CloudView
 from .shadows.parts import Cadences
 from .shadows.sync import ShadowSync
 from .source import SiteSource
 from .twin.policy import Policy
+from .twin.position import Privacy
 from .twin.primary import Key
 from .twin.twin import Twin, iso
+
+_log = Logger()
 
 #: Makes the way to one GX: an endpoint that is done after the login, and the backoff that it shares with the service.
 Connect = Callable[[GXConfig], tuple[IStreamClientEndpoint, Backoff]]
@@ -45,6 +50,21 @@ class Core:
     health: Health
     bad_input: BadInput
     commands: CommandService
+    cloud: CloudView | None
+
+    def adjust(self, config: Config) -> None:
+        """Take from a new configuration what needs no new start: cadences and what the cloud may do."""
+        self.sync.cadences = cadences(config)
+        self.commands.policy = policy(config)
+
+
+def cadences(config: Config) -> Cadences:
+    c = config.cadence
+    return Cadences(c.critical, c.normal, c.slow, c.batch)
+
+
+def policy(config: Config) -> Policy:
+    return Policy(config.commands.mode, config.commands.allow, config.commands.deny)
 
 
 def selection(config: Config) -> Callable[[str, str, str], bool]:
@@ -58,6 +78,23 @@ def selection(config: Config) -> Callable[[str, str, str], bool]:
     return select
 
 
+def privacy(config: Config) -> Privacy:
+    """What is shown of positions."""
+    p = config.position
+    distance = max(p.deadband, p.distance) if p.privacy == "moved" else p.deadband
+    return Privacy(distance, p.decimals if p.privacy == "rounded" else None)
+
+
+def _moved(thing: str, old: Key, new: Key) -> None:
+    _log.info(
+        "{thing}: {service}/{old} is {service}/{new} now",
+        thing=thing,
+        service=new[0],
+        old=old[1],
+        new=new[1],
+    )
+
+
 def build(
     clock: IReactorTime,
     config: Config,
@@ -67,21 +104,24 @@ def build(
     primaries: Primaries,
     journal: Journal,
     fatal: Callable[[str], None],
+    cloud_side: CloudSide | None = None,
 ) -> Core:
-    """All of it, not yet started. ``fatal`` ends the process with a message."""
+    """All of it, not yet started. ``fatal`` ends the process with a message.
+
+    ``cloud_side`` is there where the backend itself is not the cloud, but keeps it up to date.
+    """
     root = MultiService()
     bad_input = BadInput()
-    c = config.cadence
-    sync = ShadowSync(
-        clock, backend, Cadences(c.critical, c.normal, c.slow, c.batch), frozenset(catalog.shadows), fatal
-    )
+    sync = ShadowSync(clock, backend, cadences(config), frozenset(catalog.shadows), fatal)
     gxs: list[GXService] = []
     sources: dict[str, SiteSource] = {}
-    health = Health(clock, __version__, gxs, sync)
-    policy = Policy(config.commands.mode, config.commands.allow, config.commands.deny)
-    commands = CommandService(clock, sync, journal, policy)
+    commands = CommandService(clock, sync, journal, policy(config))
     commands.setServiceParent(root)
     sync.setServiceParent(root)
+    cloud = CloudView(clock, sync, cloud_side) if cloud_side is not None else None
+    if cloud is not None:
+        cloud.setServiceParent(root)
+    health = Health(clock, __version__, gxs, sync, cloud)
 
     def add(one: GXConfig, thing: str, first: bool) -> None:
         configured: dict[str, Key] = {service: (service, str(n)) for service, n in one.primary.items()}
@@ -89,6 +129,9 @@ def build(
             catalog,
             bad_input,
             select=selection(config),
+            moved=partial(_moved, thing),
+            privacy=privacy(config),
+            raw=lambda service, path: any(fnmatchcase(service + path, pattern) for pattern in config.raw),
             configured=configured,
             remembered=primaries.of(thing),
             changed=partial(primaries.changed, thing),
@@ -125,7 +168,7 @@ def build(
             one.thing_name or (config.thing_name if number == 0 else f"{config.thing_name}-{one.host}"),
             number == 0,
         )
-    return Core(root, catalog, gxs, sources, sync, health, bad_input, commands)
+    return Core(root, catalog, gxs, sources, sync, health, bad_input, commands, cloud)
 
 
 def facts(health: Health, gx: GXService, thing: str) -> dict[str, Any]:
@@ -140,6 +183,7 @@ def facts(health: Health, gx: GXService, thing: str) -> dict[str, Any]:
         "backend": health.sync.backend.name,
         "shadows": " ".join(sorted(s.name for s in shadows)),
         "problem": gx.status.problem,
+        "lastCloudSync": iso(synced) if (synced := health.last_cloud_sync()) else None,
         "alarms": 0,
         "droppedFields": " ".join(left_out)[:256],
         "startedAt": iso(health.started),

@@ -12,23 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import react
 from twisted.logger import globalLogBeginner
 from twisted.python import usage
 
 from . import logs
+from .catalog import load
 from .checks import Check, Fault, Finding, State, examine
 from .config import Config, ConfigError
 from .config.keys import option_flags, option_parameters
 from .config.layers import config_file
 from .config.secret import exposed
+from .greengrass.nucleus import Nucleus
 from .gx import examine as link
 from .gx.pins import Pins
 from .gx.visit import Visit
-from .shadows.choice import choose
+from .shadows.backend import ShadowError, Unauthorized
+from .shadows.choice import NEEDS_NUCLEUS, SOCKET, TOKEN, choose
 from .shadows.local import LocalBackend
 from .state import InUse, StateError
+from .tap import keeper
 from .worker import ThreadWorker
 
 #: Files of the state folder that nobody else may read.
@@ -60,7 +64,7 @@ async def _backend(here: Here) -> str:
     config = here.config
     name, reason = choose(config.backend, os.environ, config.iotcore.endpoint)
     if name != "local":
-        raise Fault(f"backend {name} is not in this version yet", "", "set backend = local")
+        return await _remote(here, name, reason)
     folder = config.state_dir
     if not os.path.exists(folder):  # False also for what is out of sight
         above = next(parent for parent in folder.parents if os.path.exists(parent))
@@ -73,6 +77,29 @@ async def _backend(here: Here) -> str:
     except OSError as error:
         raise _unwritable(folder, error) from None
     return f"local ({reason}); {folder} can be written to{await _store(here, folder / 'shadows.sqlite')}"
+
+
+async def _remote(here: Here, name: str, reason: str) -> str:
+    """Whether a shadow can be read there; it need not be there yet."""
+    nucleus = None
+    if name in NEEDS_NUCLEUS:
+        nucleus = Nucleus(here.reactor, os.environ[SOCKET], os.environ[TOKEN], lambda message: None)
+        nucleus.startService()
+    backend = keeper(name, here.reactor, here.config, frozenset(load().shadows), nucleus)
+    try:
+        await backend.start()
+        if nucleus is not None:
+            await nucleus.when_connected()
+        names = await backend.named_shadows(here.config.thing_name)
+    except Unauthorized as error:
+        raise Fault("not permitted", error.message, "see docs/greengrass.md for what has to be allowed") from None
+    except ShadowError as error:
+        raise Fault("backend not reachable", error.message, f"is {name} right, and the network there?") from None
+    finally:
+        await maybeDeferred(backend.stop)
+        if nucleus is not None:
+            await maybeDeferred(nucleus.stopService)
+    return f"{name} ({reason}) answers; {here.config.thing_name} has {len(names)} of the shadows"
 
 
 async def _store(here: Here, store: Path) -> str:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 
 #: By then all services have stopped, or are left behind; the supervisor was promised 5, in s.
 PATIENCE = 4.5
+#: What is done before they stop has this long, in s.
+LAST_WORDS = 1.0
 
 
 class Exits(Service):
@@ -28,6 +32,11 @@ class Exits(Service):
         self._stopping = False
         self._status = 0
         self.message = ""
+        self._last_words: list[Callable[[], Deferred[Any]]] = []
+
+    def before_fatal(self, act: Callable[[], Deferred[Any]]) -> None:
+        """Do this before the services stop where the process cannot go on; it has a second."""
+        self._last_words.append(act)
 
     def startService(self) -> None:
         super().startService()
@@ -48,7 +57,12 @@ class Exits(Service):
         # sys.exit in a callback is swallowed and reactor.stop gives 0: the status is set at the very end.
         atexit.register(os._exit, status)
         # Not at once: the reactor may not run yet.
-        self._reactor.callLater(0, self._stop)
+        self._reactor.callLater(0, self._end)
+
+    def _end(self) -> None:
+        words = DeferredList([maybeDeferred(act) for act in self._last_words], consumeErrors=True)
+        words.addTimeout(LAST_WORDS, self._reactor, lambda *_: None)
+        words.addBoth(lambda _: self._stop())
 
     def _stop(self) -> None:
         if not self._stopping:

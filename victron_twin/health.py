@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from victron_twin.gx.service import GXService
+from victron_twin.shadows.cloud_view import CloudView
 from victron_twin.shadows.sync import ShadowSync
 from victron_twin.twin.readings import Trouble
 
@@ -43,12 +44,15 @@ class Health:
     is not there yet could be taken for gone.
     """
 
-    def __init__(self, clock: IReactorTime, version: str, gxs: list[GXService], sync: ShadowSync) -> None:
+    def __init__(
+        self, clock: IReactorTime, version: str, gxs: list[GXService], sync: ShadowSync, cloud: CloudView | None = None
+    ) -> None:
         self._clock = clock
         self.started = clock.seconds()
         self.version = version
         self.gxs = gxs
         self.sync = sync
+        self.cloud = cloud
 
     def uptime(self) -> float:
         """Seconds since the start."""
@@ -57,6 +61,12 @@ class Health:
     def healthy(self) -> bool:
         """Every GX is live, and no update waits too long for its acknowledgement."""
         return all(gx.live for gx in self.gxs) and self.sync.waiting() <= LONGEST_WAIT
+
+    def last_cloud_sync(self) -> float | None:
+        """When the cloud last took an update, in epoch seconds; None where that is not known."""
+        if self.cloud is not None:
+            return self.cloud.last_sync
+        return self.sync.acknowledged if self.sync.backend.is_cloud else None
 
     def problems(self) -> list[str]:
         """What is wrong, in words."""
@@ -76,6 +86,7 @@ class Health:
             "healthy": self.healthy(),
             "version": self.version,
             "backend": self.sync.backend.name,
+            "lastCloudSync": _milliseconds(self.last_cloud_sync()),
             "oldestUnacknowledged": round(self.sync.waiting(), 1),
             "problems": self.problems(),
             "gx": [

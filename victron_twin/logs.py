@@ -30,6 +30,21 @@ _INNER = frozenset({"message", "time", "isError", "system", "format"})
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127) if chr(code) not in "\t\n"}
 
 
+@implementer(ILogObserver)
+class Log:
+    """An observer whose form and level can change while it is in use; both as :func:`observer` has them."""
+
+    def __init__(self, stream: IO[str], form: str, level: str) -> None:
+        self._stream = stream
+        self.adjust(form, level)
+
+    def adjust(self, form: str, level: str) -> None:
+        self._observer = observer(self._stream, form, level)
+
+    def __call__(self, event: LogEvent) -> None:
+        self._observer(event)
+
+
 def observer(stream: IO[str], form: str, level: str) -> ILogObserver:
     """What writes events of at least this level to a stream.
 

@@ -86,7 +86,7 @@ def write(path: Path, content: str | bytes) -> Path:
         (["--gx-trust", "blindly"], "one of tofu, pin:SHA256, ca:FILE, system, insecure, plaintext"),
         (["--config", "nowhere.toml"], "nowhere.toml cannot be read (No such file or directory)"),
         (["--backend", "cloud"], "backend: 'cloud' (--backend) cannot be used; it must be one of auto"),
-        (["--backend", "greengrass"], "backend: greengrass (configured) "),
+        (["--backend", "greengrass"], "backend: greengrass needs a Greengrass nucleus"),
     ],
 )
 def test_a_wrong_option(tmp_path: Path, arguments: list[str], names: str) -> None:
@@ -125,7 +125,6 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         ({"UPDATE_FREQUENCY": "fast"}, "cadence.normal: 'fast' (UPDATE_FREQUENCY in the environment)"),
         ({SOCKET: "/tmp/ipc"}, f"backend: auto finds {SOCKET} but not {TOKEN} in the environment"),
         ({TOKEN: "secret"}, f"backend: auto finds {TOKEN} but not {SOCKET} in the environment"),
-        ({SOCKET: "/tmp/ipc", TOKEN: "secret"}, "backend: greengrass (run under Greengrass) "),
     ],
 )
 def test_a_wrong_environment(tmp_path: Path, environment: dict[str, str], names: str) -> None:

@@ -15,11 +15,15 @@ from tests.asynchronous import asynchronous, until
 from victron_twin.shadows.backend import CLASSIC, Conflict, Delta, InvalidRequest, NotFound, ShadowBackend, TooLarge
 
 NAME = "victron-contract"
+#: Every shadow of this suite, for a backend that has to know.
+NAMES = NAME, "a-shadow", "b-shadow", "c-shadow"
 
 
 class BackendContract:
     #: The version goes on after a delete, as the cloud's does; Shadow Manager starts at 1 again.
     versions_go_on = True
+    #: The classic shadow is kept too.
+    has_classic = True
 
     @pytest.fixture
     def thing(self) -> str:
@@ -34,7 +38,7 @@ class BackendContract:
 
     @asynchronous
     async def test_what_is_not_there(self, backend: ShadowBackend, thing: str) -> None:
-        for name in NAME, CLASSIC:
+        for name in (NAME, CLASSIC) if self.has_classic else (NAME,):
             with pytest.raises(NotFound):
                 await backend.get(thing, name)
             with pytest.raises(NotFound):
@@ -115,11 +119,14 @@ class BackendContract:
 
     @asynchronous
     async def test_update_that_makes_the_state_too_large(self, backend: ShadowBackend, thing: str) -> None:
-        await backend.update(thing, NAME, {"state": {"reported": {"a": "x" * 6000}}})
+        """No request nor answer of this is large: not everything carries what the cloud may hold."""
+        for key in "a", "b":
+            await backend.update(thing, NAME, {"state": {"reported": {key: "x" * 3000}}})
         with pytest.raises(TooLarge):
-            await backend.update(thing, NAME, {"state": {"reported": {"b": "x" * 3000}}})
+            await backend.update(thing, NAME, {"state": {"reported": {"b": "new", "c": "x" * 6000}}})
+        await backend.update(thing, NAME, {"state": {"reported": {"a": "short"}}})
         document = await backend.get(thing, NAME)
-        assert (document["version"], document["state"]["reported"].keys()) == (1, {"a"})
+        assert (document["version"], document["state"]) == (3, {"reported": {"a": "short", "b": "x" * 3000}})
 
     @asynchronous
     async def test_deleted_shadow_is_gone_and_can_be_made_anew(self, backend: ShadowBackend, thing: str) -> None:
@@ -135,7 +142,9 @@ class BackendContract:
 
     @asynchronous
     async def test_shadows_and_things_are_apart(self, backend: ShadowBackend, thing: str) -> None:
-        places = [(thing, CLASSIC), (thing, "b-shadow"), (thing, "a-shadow"), (f"{thing}-2", "c-shadow")]
+        places = [(thing, "b-shadow"), (thing, "a-shadow"), (f"{thing}-2", "c-shadow")]
+        if self.has_classic:
+            places.append((thing, CLASSIC))
         for number, (where, name) in enumerate(places):
             await backend.update(where, name, {"state": {"reported": {"n": number}}})
         for number, (where, name) in enumerate(places):
@@ -157,6 +166,17 @@ class BackendContract:
         await backend.update(thing, NAME, {"state": {"desired": {"mode": "On"}}})
         await until(lambda: any(d == Delta(thing, NAME, {"mode": "On"}, 5) for d in deltas))
         assert {d.version for d in deltas} == {2, 3, 5}
+
+    @asynchronous
+    async def test_classic_shadow_is_refused_where_it_is_not_kept(self, backend: ShadowBackend, thing: str) -> None:
+        if not self.has_classic:
+            for asked in (
+                backend.get(thing, CLASSIC),
+                backend.update(thing, CLASSIC, {"state": {"reported": {"a": 1}}}),
+                backend.delete(thing, CLASSIC),
+            ):
+                with pytest.raises(InvalidRequest):
+                    await asked
 
     @asynchronous
     async def test_watch_ends(self, backend: ShadowBackend, thing: str, deltas: list[Delta]) -> None:

@@ -18,7 +18,7 @@ from victron_twin.catalog.model import Cadence
 from victron_twin.shadows.local import LocalBackend
 from victron_twin.shadows.parts import Cadences
 from victron_twin.shadows.sync import ShadowSync
-from victron_twin.twin.flat import Flat
+from victron_twin.twin.flat import Flat, flatten
 from victron_twin.twin.twin import Sheet
 from victron_twin.worker import InlineWorker
 
@@ -52,10 +52,10 @@ class Site:
 
 
 class Bench:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: type[FaultyBackend] = FaultyBackend) -> None:
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
-        self.backend = FaultyBackend(self.clock, LocalBackend(path, self.clock, InlineWorker()))
+        self.backend = kind(self.clock, LocalBackend(path, self.clock, InlineWorker()))
         self.site = Site()
         self.fatal: list[str] = []
         self.sync = ShadowSync(self.clock, self.backend, Cadences(), NAMES, self.fatal.append)
@@ -213,3 +213,69 @@ def test_a_stop_does_not_wait_for_a_dead_backend(bench: Bench) -> None:
     stopped = bench.sync.stopService()
     bench.run(3.2)
     assert stopped.called
+
+
+class Quiet(FaultyBackend):
+    """As Shadow Manager: a delete among other updates is lost on its way to the cloud."""
+
+    def __init__(self, clock: Clock, inner: LocalBackend) -> None:
+        super().__init__(clock, inner)
+        self.quiet = 5.0
+        self.sent: list[tuple[float, bool]] = []
+
+    def update(self, thing: str, shadow: str, request: Mapping[str, Any]) -> Deferred[Any]:
+        leaves = flatten(request["state"])
+        self.sent.append((self._clock.seconds(), None in leaves.values()))
+        assert len({value is None for value in leaves.values()}) == 1
+        return super().update(thing, shadow, request)
+
+
+def test_deletes_stand_alone_where_the_backend_merges(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "shadows.sqlite", Quiet)
+    backend = bench.backend
+    assert isinstance(backend, Quiet)
+    bench.site.set(voltage=12.0, health=99.0)
+    for step in range(120):
+        bench.site.set(voltage=12.0 + step)
+        if step == 30:
+            del bench.site.values["victron-battery"][("health",)]
+        bench.run(1)
+    deletes = [at for at, is_delete in backend.sent if is_delete]
+    assert len(deletes) == 1
+    assert all(abs(at - deletes[0]) >= 5.0 for at, is_delete in backend.sent if not is_delete)
+    assert bench.reported() == {"voltage": 12.0 + 119}
+    assert len(backend.sent) > 100
+    assert next(iter(bench.sync.shadows())).unverified
+    bench.result(bench.sync.stopService())
+
+
+def test_what_waits_for_quiet_at_the_end_is_deleted_after_the_next_start(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "shadows.sqlite", Quiet)
+    bench.site.set(voltage=12.0, health=99.0)
+    bench.run(20)
+    bench.site.set(voltage=13.0)
+    bench.run(2)
+    del bench.site.values["victron-battery"][("health",)]
+    bench.result(bench.sync.stopService())
+    again = Bench(tmp_path / "shadows.sqlite", Quiet)
+    again.site.set(voltage=13.0)
+    again.run(30)
+    assert again.reported() == {"voltage": 13.0}
+    again.result(again.sync.stopService())
+
+
+def test_too_many_requests_leave_the_way_to_what_is_critical(bench: Bench) -> None:
+    bench.site.set(voltage=12.0)
+    bench.site.set("victron-gps", power=1.0)
+    bench.run(30)
+    bench.backend.fault = "throttle"
+    bench.site.set(voltage=13.0)
+    bench.run(1.1)
+    bench.backend.fault = ""
+    bench.site.set("victron-gps", power=100.0)
+    requests = bench.backend.requests
+    bench.run(3)
+    assert bench.backend.requests - requests == 2  # read again and written: the battery's
+    assert bench.reported() == {"voltage": 13.0}
+    bench.run(30)
+    assert bench.reported("victron-gps") == {"power": 100.0}

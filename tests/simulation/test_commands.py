@@ -243,7 +243,7 @@ def test_a_gx_that_takes_no_write_is_told_truthfully(van: World) -> None:
 
 def test_desires_that_were_made_while_the_service_was_down(van: World) -> None:
     van.process.kill()
-    store = van.process.store
+    store = van.local
     store._file.open()
     van.desire("victron-vebus", mode="Charger Only")
     store._file.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +12,7 @@ import pytest
 
 from tests.comparison import compare
 from tests.conftest import ExpectErrors
-from tests.simulation.world import CATALOG, THING, World, simulate_paho
+from tests.simulation.world import CATALOG, THING, World, running
 from victron_twin.twin.flat import dotted, flatten
 
 SIX = ("victron-system", "victron-battery", "victron-solarcharger", "victron-vebus", "victron-gps", "victron-settings")
@@ -24,14 +23,8 @@ PEACE = 420.0
 
 @contextmanager
 def world(tmp_path: Path, seed: int, **more: Any) -> Iterator[World]:
-    made = World(tmp_path, seed, **more)
-    restore = simulate_paho(made.clock)
-    try:
+    with running(World(tmp_path, seed, **more)) as made:
         yield made
-        made.stop()
-    finally:
-        restore()
-        gc.collect()  # what nobody waits for is told of here, not in a later test
 
 
 def differences(world: World) -> list[str]:

@@ -1,21 +1,27 @@
-"""The whole tree of services on a simulated clock, joined in memory to a simulated GX and a real store.
+"""The whole tree of services on a simulated clock, joined in memory to a simulated GX and a real store; or to models of
+Greengrass' Shadow Manager and of the cloud behind it.
 
 A process is killed by forgetting it: its clock stops, its connections break, its files stay as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import paho.mqtt.client as paho
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from tests.simulation.backends import FaultyBackend
+from tests.emulators.cloud import Cloud
+from tests.emulators.shadow_manager import ShadowManager
+from tests.simulation.backends import FaultyBackend, ModelBackend
 from victron_twin.catalog import Catalog, load
 from victron_twin.commands.journal import Journal
 from victron_twin.config import Config, GXConfig
@@ -23,6 +29,8 @@ from victron_twin.core import Core, build
 from victron_twin.gx.backoff import Backoff
 from victron_twin.gx.endpoint import Credentials, SessionEndpoint
 from victron_twin.primaries import Primaries
+from victron_twin.shadows.backend import ShadowBackend
+from victron_twin.shadows.cloud_view import CloudSide
 from victron_twin.shadows.local import LocalBackend
 from victron_twin.simulator.broker import Broker
 from victron_twin.simulator.gx import GX
@@ -66,12 +74,22 @@ class ProcessClock:
         self._dead = True
 
 
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """What keeps the shadows of a process: how that is killed, and what looks at the cloud, if it is not the end."""
+
+    backend: ShadowBackend
+    kill: Callable[[], None]
+    cloud: CloudSide | None = None
+
+
 class Process:
     """One run of the service in a state folder."""
 
     def __init__(self, world: World, **options: str) -> None:
         self.clock = ProcessClock(world.clock)
-        self.store = LocalBackend(world.folder / "shadows.sqlite", self.clock, InlineWorker())
+        self._keeper = world.keeper(self.clock)
+        self.store = self._keeper.backend
         self.backend = FaultyBackend(self.clock, self.store)
         self.network = BrokerEndpoint(self.clock, world.broker)
         self.fatal: list[str] = []
@@ -85,6 +103,7 @@ class Process:
             Primaries(world.folder / "primaries.json"),
             Journal(world.folder / "commands.sqlite", InlineWorker()),
             self.fatal.append,
+            self._keeper.cloud,
         )
         self.core.root.startService()
 
@@ -104,7 +123,7 @@ class Process:
         self.clock.kill()
         for transport in self.network.transports:
             transport.cut()
-        self.store._file.close()  # the kernel does
+        self._keeper.kill()
         self.core.commands.journal._close()
 
 
@@ -123,7 +142,16 @@ class World:
         self.gx = GX(self.clock, self.site, Random(seed + 1), password=PASSWORD, period=period)
         self.broker = Broker(self.clock, self.gx)
         self.gx.start(self.broker)
+        self.furnish()
         self.process = Process(self, **options)
+
+    def furnish(self) -> None:
+        """What is there beside the GX before the first process is."""
+
+    def keeper(self, clock: IReactorTime) -> Keeper:
+        """The store of the folder, opened anew for each process."""
+        self.local = LocalBackend(self.folder / "shadows.sqlite", clock, InlineWorker())
+        return Keeper(self.local, self.local._file.close)  # the kernel closes it
 
     def run(self, seconds: float) -> None:
         """Let time pass, from one thing that happens to the next."""
@@ -182,6 +210,55 @@ class World:
 
     def reported(self, name: str) -> dict[str, Any]:
         return dict(self.shadow(name).get("state", {}).get("reported", {}))
+
+
+class CloudWorld(World):
+    """A world with a nucleus: its Shadow Manager keeps the shadows and syncs them to the cloud; both outlive processes.
+
+    What a cloud application asks for is asked of the cloud. ``verified``: the process looks at the cloud's documents.
+    """
+
+    def __init__(self, folder: Path, seed: int, verified: bool = True, **options: Any) -> None:
+        self.verified = verified
+        super().__init__(folder, seed, **options)
+
+    def furnish(self) -> None:
+        self.cloud = Cloud(self.clock, Random(self.random.random()))
+        self.manager = ShadowManager(self.clock, self.cloud)
+
+    def keeper(self, clock: IReactorTime) -> Keeper:
+        self.model = ModelBackend(self.manager, self.cloud)
+        return Keeper(self.model, self.model.kill, self.model if self.verified else None)
+
+    def restart_nucleus(self) -> None:
+        """It forgets what it was about to sync, and the process has to connect again."""
+        self.manager.restart()
+        self.model.reconnect()
+
+    def shadow(self, name: str) -> dict[str, Any]:
+        return self.manager.document(THING, name)
+
+    def update(self, name: str, request: dict[str, Any]) -> None:
+        self.cloud.update(THING, name, request)
+
+    def cloud_reported(self, name: str) -> dict[str, Any]:
+        """``reported`` as the cloud has it."""
+        return dict(self.cloud.stored(THING, name).reported.values)
+
+
+W = TypeVar("W", bound=World)
+
+
+@contextmanager
+def running(made: W) -> Iterator[W]:
+    """A world, until its service has stopped in peace."""
+    restore = simulate_paho(made.clock)
+    try:
+        yield made
+        made.stop()
+    finally:
+        restore()
+        gc.collect()  # what nobody waits for is told of here, not in a later test
 
 
 def simulate_paho(clock: IReactorTime) -> Callable[[], None]:

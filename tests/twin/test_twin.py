@@ -11,8 +11,9 @@ import pytest
 from victron_twin.catalog import Catalog, load
 from victron_twin.twin.devices import HOLD
 from victron_twin.twin.flat import nest
+from victron_twin.twin.primary import SETTLE
 from victron_twin.twin.readings import Trouble
-from victron_twin.twin.twin import SETTLE, Twin, iso
+from victron_twin.twin.twin import Twin, iso
 
 PORTAL = "c0619ab2d3e4"
 START = 1_700_000_000.0

@@ -188,6 +188,8 @@ class Failing:
 
     name = "failing"
     reported_limit = 6_500
+    quiet = 0.0
+    is_cloud = False
 
     def __init__(self, error: Exception) -> None:
         self._error = error

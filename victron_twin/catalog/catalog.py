@@ -10,8 +10,9 @@ from types import MappingProxyType
 
 from .commands import Commands
 from .ignored import Ignored
-from .model import Field, Layout, ShadowKind, fill
+from .model import Cadence, Field, Kind, Layout, ShadowKind, Source, fill
 from .names import template
+from .secrets import is_secret
 
 Binding = Mapping[str, str]
 Match = tuple[Field, Binding]
@@ -113,6 +114,32 @@ class Catalog:
                 binding = MappingProxyType(match.groupdict())
                 found += tuple((field, binding) for field in fields)
         return found
+
+    def untold(self, service: str, path: str) -> tuple[Match, ...]:
+        """A row for a path that no table has, in the shadow that holds the service's devices; none for a secret."""
+        shadow = self._shadow_of.get(service)
+        if shadow is None or is_secret(path):
+            return ()
+        row = Field(
+            shadow=shadow.name,
+            service=service,
+            name=f"raw.{path[1:]}",
+            sources=(Source(service, path),),
+            rule="",
+            unit="",
+            title="",
+            kind=Kind.RAW,
+            decimals=None,
+            enum="",
+            writable=False,
+            minimum=None,
+            maximum=None,
+            cadence=Cadence.SLOW,
+            deadband=0.0,
+            required=False,
+            priority=0,
+        )
+        return ((row, _NONE),)
 
     def helpers(self, service: str, path: str) -> tuple[Field, ...]:
         """The fields with placeholders that this path helps to make, whatever they stand for (NumberOfPhases)."""

@@ -41,7 +41,9 @@ FIELD_COLUMNS = (
 )
 
 #: What the twin puts at the top of a document, or of a device in it, itself.
-RESERVED = frozenset({"connected", "since", "deviceInstance", "source", "lastUpdate", "missing", "devices", "commands"})
+RESERVED = frozenset(
+    {"connected", "since", "deviceInstance", "source", "lastUpdate", "missing", "devices", "commands", "raw"}
+)
 
 #: Shadow Manager takes six objects within each other: reported, devices, <instance>, and three of a field's name.
 MOST_PARTS = 4
@@ -252,6 +254,8 @@ class _Loader:
             raise row.wrong("several paths need a rule")
         if field.rule and not field.sources:
             raise row.wrong("a rule needs a path")
+        if field.kind is Kind.RAW:
+            raise row.wrong("kind raw is for what no table has")
         if field.kind is Kind.OBJECT and not field.rule:
             raise row.wrong("an object needs a rule")
 

@@ -24,6 +24,7 @@ class Kind(str, Enum):
     ENUM = "enum"  #: an integer code on the bus, its text in the shadow
     BITS = "bits"  #: a bit mask on the bus, the texts of the set bits in the shadow
     BOOLEAN = "boolean"  #: 0 or 1 on the bus, false or true in the shadow
+    RAW = "raw"  #: any number, text or boolean as it is on the bus: of paths that no table has
     OBJECT = "object"  #: several keys below the field, made by its rule
 
 
@@ -37,6 +38,7 @@ class Cadence(str, Enum):
     CRITICAL = "critical"
     NORMAL = "normal"
     SLOW = "slow"
+    NEVER = "never"  #: it rides along with others
 
 
 class Layout(str, Enum):

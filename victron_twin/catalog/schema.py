@@ -42,6 +42,11 @@ _COMMANDS: Schema = {
     "type": "object",
     "additionalProperties": _COMMAND,
 }
+_RAW: Schema = {
+    "title": "What no table has, by its D-Bus path without the first slash, as it is on the bus",
+    "type": "object",
+    "additionalProperties": {"type": ["string", "number", "boolean"]},
+}
 _LAST_UPDATE: Schema = {"title": "When the newest value was received", **_TIME}
 _SOURCE: Schema = {"title": "What stands in for a device that is not there", "type": "string"}
 _MISSING: Schema = {"title": "Required fields that are not there, separated by blanks", "type": "string"}
@@ -99,7 +104,7 @@ def _common(devices: Schema) -> Schema:
 
 
 def _device(fields: Schema) -> Schema:
-    return fields | {"properties": {**_DEVICE, **fields["properties"]}, "required": ["connected", "since"]}
+    return fields | {"properties": {**_DEVICE, "raw": _RAW, **fields["properties"]}, "required": ["connected", "since"]}
 
 
 def _references(root: Schema) -> Schema:

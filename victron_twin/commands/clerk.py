@@ -63,6 +63,11 @@ class Clerk:
         """Whether a desire is pending."""
         return bool(self._waiting or self.desk.pending())
 
+    @property
+    def busy(self) -> bool:
+        """Whether a desire is being decided or executed."""
+        return self._busy
+
     def token(self, version: int, client_token: str) -> None:
         """The clientToken of the update that made this version."""
         self._token = version, client_token

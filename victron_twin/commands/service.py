@@ -54,6 +54,21 @@ class CommandService(Service):
         self._look.clock = clock
         sync.decide(self)
 
+    @property
+    def policy(self) -> Policy:
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        """From now on; what is under way is not looked at again."""
+        self._policy = policy
+        for office in self._offices.values():
+            office.policy = policy
+
+    def busy(self) -> bool:
+        """Whether a command is under way: written, and not yet told of."""
+        return any(clerk.busy for clerk in self._clerks.values())
+
     def add(self, thing: str, gx: GXService) -> Deferred[None]:
         """Execute what is desired of this thing on this GX; done when its journal has been read.
 

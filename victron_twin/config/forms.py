@@ -108,6 +108,13 @@ def duration(unit: str, per_second: float) -> Form:
     return Form(f"a number of {unit} above 0", parse)
 
 
+def distance(value: Any, _base: Path) -> float:
+    found = number(value)
+    if found < 0:
+        raise ValueError
+    return found
+
+
 def words(value: Any) -> tuple[str, ...]:
     """A list of texts, or one text with commas between them."""
     if isinstance(value, str):
@@ -217,8 +224,10 @@ PORTAL_ID = matching("letters and digits, as c0619ab12cd3", r"[0-9A-Za-z]+")
 THING = matching("an AWS IoT thing name: 1 to 128 of a-z A-Z 0-9 : _ -", r"[a-zA-Z0-9:_-]{1,128}")
 NAME = matching("text", r".+")
 HOST_NAME = matching("a host name", r"[\w.-]+")
+DECIMALS = whole("a whole number from 0 to 6", 0, 6)
 SECRET_ARN = matching("the ARN of a secret in AWS Secrets Manager", r"arn:[\w-]+:secretsmanager:[^\s]+")
 SECRET = Form("text", secret)
+METRES = Form("a number of metres, 0 or more", distance)
 SECONDS = duration("seconds", 1)
 MILLISECONDS = duration("milliseconds", 1000)
 BOOLEAN = Form("true or false", boolean)

@@ -176,6 +176,24 @@ KEYS: Sequence[Key] = (
     ),
     Key("exclude", forms.PATHS, "What of that is left out, alike.", (), default_text="none"),
     Key(
+        "raw",
+        forms.PATHS,
+        "What no table of the catalogue has and is passed on all the same, as it is on the bus, under `raw`: patterns"
+        " alike. Secrets are never passed on.",
+        (),
+        default_text="none",
+    ),
+    Key(
+        "position.privacy",
+        forms.choice("off", "rounded", "moved"),
+        "What is shown of the position: all of it (`off`), `rounded` to `position.decimals`, or another only when the"
+        " site has `moved` by `position.distance`.",
+        "off",
+    ),
+    Key("position.deadband", forms.METRES, "Metres that a position moves before another is written.", 20.0),
+    Key("position.decimals", forms.DECIMALS, "Decimals of degrees that are left by `rounded`; 2 are about 1 km.", 2),
+    Key("position.distance", forms.METRES, "Metres for `moved`.", 500.0),
+    Key(
         "backend",
         forms.choice(*forms.BACKENDS),
         "Where the shadows are kept.",

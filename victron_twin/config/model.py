@@ -59,6 +59,16 @@ class CadenceConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PositionConfig:
+    """``privacy`` is off, rounded or moved; ``deadband`` and ``distance`` are metres."""
+
+    privacy: str
+    deadband: float
+    decimals: int
+    distance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandsConfig:
     mode: str
     allow: tuple[str, ...]
@@ -78,7 +88,7 @@ class Config:
     """All that a user can set, typed and validated; paths are absolute, endpoints are Twisted endpoint strings.
 
     ``include`` and ``exclude`` are patterns over ``<service>/<D-Bus path>`` (``battery/*``); an empty ``include`` is
-    everything. ``warnings`` are sentences to log at the start.
+    everything. ``raw`` are patterns alike, over what no table has. ``warnings`` are sentences to log at the start.
     """
 
     gx: tuple[GXConfig, ...]
@@ -86,6 +96,8 @@ class Config:
     cadence: CadenceConfig
     include: tuple[str, ...]
     exclude: tuple[str, ...]
+    raw: tuple[str, ...]
+    position: PositionConfig
     backend: str
     state_dir: Path
     http: str
@@ -134,6 +146,7 @@ class Config:
         return cls(
             gx=gx,
             cadence=CadenceConfig(**_section(top, "cadence")),
+            position=PositionConfig(**_section(top, "position")),
             commands=CommandsConfig(**_section(top, "commands")),
             iotcore=IoTCoreConfig(**_section(top, "iotcore")),
             warnings=(*misspelt(environ), *_odd_cadences(merged.top, top), *_open_files(file, top, gx)),

@@ -47,6 +47,11 @@ class Backoff:
         self._pace = ANYTHING
         self._streak = 0  # failures of that pace, one after another
 
+    @property
+    def refused(self) -> bool:
+        """Whether the last failure was a refused login."""
+        return self._pace is REFUSED and self._streak > 0
+
     def failed(self, failure: Failure) -> None:
         """An attempt failed, or a connection was lost."""
         pace = ANYTHING

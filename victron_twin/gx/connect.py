@@ -11,11 +11,12 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from victron_twin.config import GXConfig, read_password
+from victron_twin.config import GXConfig, Secret, read_password
 from victron_twin.gx.backoff import Backoff
-from victron_twin.gx.endpoint import Credentials, SessionEndpoint
+from victron_twin.gx.endpoint import Credentials, Login, SessionEndpoint
 from victron_twin.gx.errors import ConnectTimeout, LinkError, Unreachable, Unresolvable
 from victron_twin.gx.pins import Pins
 from victron_twin.gx.session import Session
@@ -28,17 +29,32 @@ def gx_endpoint(
     pins: Pins,
     backoff: Backoff,
     client_id: str,
+    secret: Ask | None = None,
 ) -> IStreamClientEndpoint:
-    """The endpoint of a configured GX, whose failures are told to the backoff."""
+    """The endpoint of a configured GX, whose failures are told to the backoff.
+
+    ``secret(arn, refresh)`` gives a password of Secrets Manager; None: there is none here.
+    """
     trust = Trust.parse(gx.trust)
-    endpoint = GXEndpoint(reactor, gx.host, gx.port, trust, pins, login(gx), client_id, gx.connect_timeout)
+    ask = login(gx, secret, lambda: backoff.refused)
+    endpoint = GXEndpoint(reactor, gx.host, gx.port, trust, pins, ask, client_id, gx.connect_timeout)
     return backoff.watch(endpoint)
 
 
-def login(gx: GXConfig) -> Callable[[], Credentials]:
-    """Asked at each attempt, so that a password file is read again."""
+#: A password by its ARN; True: past any copy, because the one before was refused.
+Ask = Callable[[str, bool], Deferred[Secret]]
 
-    def ask() -> Credentials:
+
+def login(gx: GXConfig, secret: Ask | None = None, refused: Callable[[], bool] = lambda: False) -> Login:
+    """Asked at each attempt, so that a password file is read again, and a secret past the nucleus's copy."""
+
+    def ask() -> Credentials | Deferred[Credentials]:
+        if gx.password_secret is not None:
+            if secret is None:
+                raise LinkError("gx.password_secret needs Greengrass: use gx.password_file")
+            return secret(gx.password_secret, refused()).addCallbacks(
+                lambda found: Credentials(gx.username or "", found.reveal()), _no_secret
+            )
         password = gx.password
         if gx.password_file is not None:
             try:
@@ -48,6 +64,10 @@ def login(gx: GXConfig) -> Callable[[], Credentials]:
         return Credentials(gx.username or "", password.reveal() if password is not None else None)
 
     return ask
+
+
+def _no_secret(failure: Failure) -> Credentials:
+    raise LinkError(f"gx.password_secret: {failure.getErrorMessage()}")
 
 
 @implementer(IStreamClientEndpoint)
@@ -66,7 +86,7 @@ class GXEndpoint:
         port: int,
         trust: Trust,
         pins: Pins,
-        login: Callable[[], Credentials],
+        login: Login,
         client_id: str,
         connect_timeout: float = 30.0,
     ) -> None:

@@ -38,6 +38,10 @@ class Credentials:
     password: str | None = field(default=None, repr=False)
 
 
+#: Asked for each attempt, so that a password is looked up again; what it raises fails the attempt.
+Login = Callable[[], Credentials | Deferred[Credentials]]
+
+
 @implementer(IStreamClientEndpoint)
 class SessionEndpoint:
     """Connects to an MQTT broker over any stream; done when the broker accepted the login.
@@ -55,7 +59,7 @@ class SessionEndpoint:
         self,
         clock: IReactorTime,
         stream: IStreamClientEndpoint,
-        login: Callable[[], Credentials],
+        login: Login,
         *,
         client_id: str,
         keepalive: int = 30,
@@ -75,7 +79,8 @@ class SessionEndpoint:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, listeners: Any) -> Listener:
-        credentials = self._login()
+        asked = self._login()
+        credentials = await asked if isinstance(asked, Deferred) else asked
         sessions = protocol.Factory.forProtocol(lambda: Session(self._clock, self._client(credentials)))
         sessions.noisy = False
         began = self._clock.seconds()

@@ -92,6 +92,11 @@ class ShadowBackend(Protocol):
     name: str
     #: Compact JSON of reported that it takes for sure, in bytes.
     reported_limit: int
+    #: What it acknowledges is in the cloud.
+    is_cloud: bool
+    #: How long nothing else may be written before and after a delete, in s: what merges updates on their way to the
+    #: cloud loses a null among them.
+    quiet: float
 
     def start(self) -> Deferred[None]:
         """Open; fires when requests can be made (which may then still fail as Unavailable)."""

@@ -11,7 +11,17 @@ SOCKET = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
 TOKEN = "SVCUID"
 
 #: What comes in an extra, and the extra.
+NEEDS_NUCLEUS = {"greengrass", "greengrass-mqtt"}
 NEEDS_SDK = {"greengrass", "greengrass-mqtt", "iotcore"}
+
+
+def under_greengrass(environ: Mapping[str, str]) -> bool:
+    """Whether a nucleus has started this process."""
+    return bool(environ.get(SOCKET) and environ.get(TOKEN))
+
+
+def sdk_is_there() -> bool:
+    return find_spec("awsiot") is not None
 
 
 def choose(backend: str, environ: Mapping[str, str], iotcore_endpoint: str | None) -> tuple[str, str]:
@@ -34,6 +44,11 @@ def choose(backend: str, environ: Mapping[str, str], iotcore_endpoint: str | Non
             name, reason = "iotcore", "iotcore.endpoint is set"
         else:
             name, reason = "local", "neither Greengrass nor iotcore.endpoint is there"
-    if name in NEEDS_SDK and find_spec("awsiot") is None:
+    if name in NEEDS_NUCLEUS and not under_greengrass(environ):
+        raise ConfigError(
+            f"backend: {name} needs a Greengrass nucleus, which sets {SOCKET} and {TOKEN} for its components: here "
+            "they are not set"
+        )
+    if name in NEEDS_SDK and not sdk_is_there():
         raise ConfigError(f"backend: {name} ({reason}) needs the AWS IoT SDK: pip install 'victron-twin[greengrass]'")
     return name, reason

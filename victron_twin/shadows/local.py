@@ -55,6 +55,8 @@ class LocalBackend:
 
     name = "local"
     reported_limit = REPORTED_LIMIT
+    is_cloud = False
+    quiet = 0.0
     _log = Logger()
 
     def __init__(self, path: Path, clock: IReactorTime, worker: Worker) -> None:

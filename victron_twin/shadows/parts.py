@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+from victron_twin.catalog.model import Cadence
 from victron_twin.twin.flat import Flat, Path
 from victron_twin.twin.ledger import Ledger
 from victron_twin.twin.twin import Sheet
@@ -51,6 +52,10 @@ class Cadences:
     slow: float = 60.0
     batch: float = 10.0
 
+    def of(self, cadence: Cadence) -> float:
+        """Seconds between two looks."""
+        return {Cadence.CRITICAL: self.critical, Cadence.NORMAL: self.normal, Cadence.SLOW: self.slow}[cadence]
+
 
 @dataclass(slots=True)
 class Settlement:
@@ -64,6 +69,26 @@ class Settlement:
     clear: tuple[Path, ...]
     decided_on: int
     done: Deferred[bool] = field(default_factory=Deferred)
+
+
+@dataclass(slots=True)
+class Rest:
+    """How long the shadows of a thing are written for critical fields alone, because the backend asked for fewer."""
+
+    first: float = 5.0
+    longest: float = 60.0
+    until: float = 0.0
+    length: float = 0.0
+
+    def begin(self, now: float) -> None:
+        """Too many requests: rest, twice as long as the last time; what comes during a rest is part of it."""
+        if now >= self.until:
+            self.length = min(max(self.first, 2 * self.length), self.longest)
+            self.until = now + self.length
+
+    def over(self) -> None:
+        """An update was taken."""
+        self.length /= 2
 
 
 @dataclass(slots=True)
@@ -81,6 +106,10 @@ class Shadow:
     news: int = 0  #: the highest version that was heard of
     due_since: float | None = None  #: since when an update waits for its acknowledgement
     written: float = 0.0
+    touched: float = 0.0  #: the last update of any kind, or the first read
+    removed: float = 0.0  #: the last delete
+    put_back: Flat = field(default_factory=dict)  #: to be set, so that it can be deleted
+    unverified: bool = False  #: a delete may have been lost on its way to the cloud
     wait: float = 0.0
     not_before: float = 0.0
     updates: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from twisted.application.service import Service
@@ -13,12 +13,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from victron_twin.catalog.model import Cadence
-from victron_twin.twin.flat import Flat
-from victron_twin.twin.ledger import Ledger
+from victron_twin.twin.flat import Flat, Path
+from victron_twin.twin.ledger import Ledger, Patch
 from victron_twin.twin.twin import Sheet
 
-from .backend import Conflict, Document, NotFound, ShadowBackend, ShadowError, Unavailable
-from .parts import Cadences, Decider, Settlement, Shadow, Source
+from .backend import Conflict, Document, NotFound, ShadowBackend, ShadowError, Throttled, Unavailable
+from .parts import Cadences, Decider, Rest, Settlement, Shadow, Source
 
 #: A backend that has not answered by then is taken as unreachable, in s.
 ANSWER_TIMEOUT = 15.0
@@ -31,6 +31,14 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 
 
 Fatal = Callable[[str], None]
+
+
+class _Later(Exception):
+    """Nothing may be written before ``at``."""
+
+    def __init__(self, at: float) -> None:
+        super().__init__()
+        self.at = at
 
 
 class ShadowSync(Service):
@@ -47,6 +55,7 @@ class ShadowSync(Service):
         """
         self.backend = backend
         self.clock = clock
+        self.acknowledged: float | None = None  #: when the last update was
         self._cadences = cadences
         self._fatal = fatal
         self._names = names
@@ -54,10 +63,13 @@ class ShadowSync(Service):
         self._added: dict[str, float] = {}
         self._listed: set[str] = set()
         self._shadows: dict[tuple[str, str], Shadow] = {}
-        self._calls: list[LoopingCall] = []
+        self._calls: dict[Cadence, LoopingCall] = {}
         self._decider: Decider | None = None
         self._listing: dict[str, float] = {}
+        self._rests: dict[str, Rest] = {}
         self._opened: Deferred[None] | None = None
+        self._is_open = False
+        self._waiting: list[Deferred[None]] = []
 
     def add(self, thing: str, source: Source) -> None:
         """Keep the shadows of a thing as this source says."""
@@ -88,9 +100,18 @@ class ShadowSync(Service):
     def read_again(self) -> None:
         """Deltas may have been missed: read all that the backend holds."""
         for shadow in self._shadows.values():
-            shadow.stale = shadow.due = True
+            shadow.stale = shadow.due = shadow.unverified = True
             if not shadow.busy and self.clock.seconds() >= shadow.not_before:
                 self._send(shadow)
+
+    def repair(self, shadow: Shadow, left: Flat, behind: Collection[Path]) -> None:
+        """The cloud holds ``left``, which was deleted, and not what was written to ``behind``: do both again.
+
+        Of each container that is gone one leaf is enough to delete the whole.
+        """
+        shadow.put_back = shadow.ledger.representatives(left)
+        shadow.ledger.forget(behind)
+        shadow.due = True
 
     def settle(self, shadow: Shadow, settlement: Settlement) -> Deferred[bool]:
         """Report, overwrite and clear in as few updates as may be; fires with whether that was accepted."""
@@ -121,6 +142,15 @@ class ShadowSync(Service):
         since += [added for thing, added in self._added.items() if thing not in self._listed]
         return max(0.0, self.clock.seconds() - min(since)) if since else 0.0
 
+    def when_open(self) -> Deferred[None]:
+        """Fires when the backend has been opened, after the start."""
+        opened: Deferred[None] = Deferred()
+        if self._is_open:
+            opened.callback(None)
+        else:
+            self._waiting.append(opened)
+        return opened
+
     def startService(self) -> None:
         super().startService()
         self._opened = Deferred.fromCoroutine(self._open())
@@ -134,19 +164,34 @@ class ShadowSync(Service):
     def _run(self) -> None:
         if not self.running:
             return
-        c = self._cadences
-        for cadence, seconds in ((Cadence.SLOW, c.slow), (Cadence.NORMAL, c.normal), (Cadence.CRITICAL, c.critical)):
-            call = LoopingCall(self.flush, cadence)
+        self._is_open = True
+        waiting, self._waiting = self._waiting, []
+        for opened in waiting:
+            opened.callback(None)
+        for cadence in (Cadence.SLOW, Cadence.NORMAL, Cadence.CRITICAL):
+            call = self._calls[cadence] = LoopingCall(self.flush, cadence)
             call.clock = self.clock
-            call.start(seconds).addErrback(self._stopped, cadence)
-            self._calls.append(call)
+            call.start(self._cadences.of(cadence)).addErrback(self._stopped, cadence)
+
+    @property
+    def cadences(self) -> Cadences:
+        return self._cadences
+
+    @cadences.setter
+    def cadences(self, cadences: Cadences) -> None:
+        """Go on with others."""
+        before, self._cadences = self._cadences, cadences
+        for cadence, call in self._calls.items():
+            if call.running and cadences.of(cadence) != before.of(cadence):
+                call.stop()
+                call.start(cadences.of(cadence)).addErrback(self._stopped, cadence)
 
     def _stopped(self, failure: Failure, cadence: Cadence) -> None:
         self._log.failure("the {cadence} flush has stopped", failure=failure, cadence=cadence.value)
         self._fatal(f"the {cadence.value} flush has stopped: {failure.getErrorMessage()}")
 
     async def _stop(self) -> None:
-        for call in self._calls:
+        for call in self._calls.values():
             if call.running:
                 call.stop()
         if self._opened is not None:
@@ -184,6 +229,8 @@ class ShadowSync(Service):
         for thing, source in self._sources.items():
             if thing not in self._listed:
                 self._list(thing, source, now)
+                continue
+            if cadence is not Cadence.CRITICAL and now < self._rest(thing).until:
                 continue
             for name, sheet in source.sheets(now).items():
                 shadow = self._shadows.get((thing, name))
@@ -223,12 +270,13 @@ class ShadowSync(Service):
             if shadow.problem:
                 self._log.info("{shadow} is written again.", shadow=shadow.name)
             shadow.due_since, shadow.wait, shadow.problem = None, 0.0, ""
+            self._rest(shadow.thing).over()
         finally:
             shadow.busy = False
         if shadow.news > shadow.ledger.version:
             shadow.stale = shadow.due = True
-        if shadow.due and self.running and not shadow.problem:  # it came while the last update was under way
-            self._send(shadow)
+        if shadow.due and self.running and not shadow.problem and self.clock.seconds() >= shadow.not_before:
+            self._send(shadow)  # it came while the last update was under way
 
     async def _bring_about(self, shadow: Shadow) -> None:
         for _ in range(CONFLICTS):
@@ -239,6 +287,8 @@ class ShadowSync(Service):
                 while await self._step(shadow):
                     pass
                 await self._clear(shadow)
+            except _Later as later:
+                shadow.due, shadow.not_before = True, later.at
             except Conflict:
                 shadow.stale = True
             if not shadow.stale:
@@ -248,9 +298,13 @@ class ShadowSync(Service):
     async def _clear(self, shadow: Shadow) -> None:
         """The last part of a settlement, after the statuses are acknowledged."""
         if shadow.settle is not None:
-            for request in shadow.ledger.clearing(shadow.settle.clear):
+            requests = shadow.ledger.clearing(shadow.settle.clear)
+            if requests:
+                self._wait_until(shadow.touched + self.backend.quiet)
+            for request in requests:
                 answer = await self._answer(self.backend.update(shadow.thing, shadow.name, request))
                 shadow.ledger.cleared(request, answer["version"])
+                shadow.touched = shadow.removed = self.clock.seconds()
             if self._decider is not None:
                 self._decider.accepted(shadow, shadow.ledger.settling(self.shown(shadow), shadow.settle.paths))
             self._settled(shadow, True)
@@ -259,22 +313,36 @@ class ShadowSync(Service):
         """One update, if one is needed."""
         ledger = shadow.ledger
         wanted = self.shown(shadow)
-        settle = shadow.settle.paths if shadow.settle is not None else ()
-        patch = ledger.patch(wanted, settle) if wanted else None
+        patch = self._patch(shadow, wanted) if wanted else None
         if patch is None:
             return False
+        self._wait_until((shadow.touched if patch.remove else shadow.removed) + self.backend.quiet)
         if patch.settles and self._decider is not None:
             await self._decider.propose(shadow, patch.settles)
         request = patch.request(ledger.version)
         answer = await self._answer(self.backend.update(shadow.thing, shadow.name, request))
+        shadow.put_back = {}
         in_order = ledger.accept(patch, answer["version"])
         if patch.settles and self._decider is not None:
             self._decider.accepted(shadow, patch.settles)
-        shadow.written = self.clock.seconds()
+        shadow.written = shadow.touched = self.acknowledged = self.clock.seconds()
         shadow.updates += 1
+        if patch.remove:
+            shadow.removed, shadow.unverified = shadow.touched, True
         if not in_order:
             await self._read(shadow)
         return True
+
+    def _patch(self, shadow: Shadow, wanted: Flat) -> Patch | None:
+        """The next update. Where deletes need quiet they go first, or there might never be any."""
+        if shadow.put_back:
+            return Patch(shadow.put_back)
+        removal = shadow.ledger.removal(wanted) if self.backend.quiet else None
+        return removal or shadow.ledger.patch(wanted, shadow.settle.paths if shadow.settle is not None else ())
+
+    def _wait_until(self, moment: float) -> None:
+        if self.clock.seconds() < moment:
+            raise _Later(moment)
 
     def _settled(self, shadow: Shadow, accepted: bool) -> None:
         settlement, shadow.settle = shadow.settle, None
@@ -288,6 +356,8 @@ class ShadowSync(Service):
         except NotFound:
             document = {"state": {}, "version": 0}
         shadow.ledger.load(document)
+        if not shadow.known:
+            shadow.touched, shadow.unverified = self.clock.seconds(), True
         self._settled(shadow, False)
         shadow.stale, shadow.known = False, True
         shadow.news = 0
@@ -309,9 +379,14 @@ class ShadowSync(Service):
         shadow.failures += 1
         shadow.wait = min(max(FIRST_WAIT, 2 * shadow.wait), LONGEST_WAIT)
         shadow.not_before = self.clock.seconds() + shadow.wait
+        if isinstance(error, Throttled):
+            self._rest(shadow.thing).begin(self.clock.seconds())
         if error.message != shadow.problem:
             shadow.problem = error.message
             self._log.error("{shadow} could not be written: {why}", shadow=shadow.name, why=error.message)
+
+    def _rest(self, thing: str) -> Rest:
+        return self._rests.setdefault(thing, Rest())
 
     def _list(self, thing: str, source: Source, now: float) -> None:
         """Read what the backend holds, once, before anything is written."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +19,10 @@ from typing import IO, Any, cast
 
 from twisted.internet.interfaces import IReactorTime
 
+from victron_twin.catalog.secrets import is_secret
 from victron_twin.simulator.bus import Value
 from victron_twin.simulator.plugin import SERIAL, Plugin, Publisher, device_of
 
-#: What a GX shows in clear and nobody should find in a recording.
-SECRETS = re.compile(
-    r"/(LoadSheddingApi/Token|Vrmlogger/Http/Proxy|Security/Api|Tokens/.*|Network/SetValue|.*(password|pincode|passphrase).*)$",
-    re.IGNORECASE,
-)
 #: The most that is lost when the recorder is killed, seconds.
 _FLUSH = 5.0
 MASKED = b'{"value":"******"}'
@@ -100,7 +95,7 @@ class Recorder:
     def messageReceived(self, topic: bytes, payload: bytes, retained: bool) -> None:
         """Write a message."""
         name = topic.decode("utf-8", "backslashreplace")
-        if payload and SECRETS.search(name) and not _empty(payload):
+        if payload and is_secret(name) and not _empty(payload):
             payload = MASKED
         entry: dict[str, Any] = {"topic": name}
         try:

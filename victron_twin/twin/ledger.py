@@ -102,6 +102,16 @@ class Ledger:
         self.version = version
         return in_order
 
+    def forget(self, paths: Collection[Path]) -> None:
+        """These are not where they were taken for: write them again."""
+        for path in paths:
+            self.acknowledged.pop(path, None)
+        self._count += 1
+
+    def representatives(self, leaves: Flat) -> Flat:
+        """Of leaves that are not held, one for each highest container in which none is held."""
+        return {path: leaves[path] for path in {_highest(p, self.acknowledged): p for p in sorted(leaves)}.values()}
+
     def reported(self) -> dict[str, Any]:
         """The section that the backend is known to hold."""
         return nest(self.acknowledged)
@@ -142,6 +152,8 @@ class Ledger:
 
     def due(self, sheet: Sheet, wanted: Flat, cadence: Cadence) -> bool:
         """Whether a leaf of this cadence has changed by its deadband and more."""
+        if cadence is Cadence.NEVER:
+            return False
         if sheet.revision is not None and not self.held and self._not_due.get(cadence) == (sheet.revision, self._count):
             return False
         for path, value in wanted.items():
@@ -172,6 +184,10 @@ class Ledger:
         }
         if changed or desired:
             return Patch(changed, desired=desired, settles=settles)
+        return self.removal(wanted)
+
+    def removal(self, wanted: Flat) -> Patch | None:
+        """What is not wanted any more, as a patch of nulls alone."""
         gone = {_highest(path, wanted) for path in self._gone(wanted)}
         return Patch({}, tuple(sorted(gone))) if gone else None
 

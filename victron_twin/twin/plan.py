@@ -229,7 +229,7 @@ def _order(shadow: str, target: _Target, command: Command, known: Known) -> Orde
     field = command.field
     raw = raw_value(asked, field, known.twin.catalog)
     try:
-        shown = fit(raw, field, known.twin.catalog)
+        shown = fit(raw, field, known.twin.catalog, bounded=False)
     except Unreadable:
         raise Unfit("no value of this field") from None
     device = target.device

@@ -17,6 +17,10 @@ Value = str | int | float | bool | None
 
 #: The longest payload that is read as a value. The GX passes 200 kB; the longest seen of a catalogued path is 60 bytes.
 LONGEST = 4096
+#: Numbers beyond are no readings, and not every reader of JSON has them.
+LARGEST = 2.0**53
+#: Of what is passed on without a table.
+RAW_DECIMALS = 4
 #: The longest text that is shown.
 LONGEST_TEXT = 256
 
@@ -29,7 +33,7 @@ class Trouble(str, Enum):
     NOT_A_NUMBER = "not-a-number"  #: NaN or an infinity
     NO_VALUE = "no-value"  #: JSON without a "value"
     OVERSIZED = "oversized"
-    IMPLAUSIBLE = "implausible"  #: an efficiency above 100 %
+    IMPLAUSIBLE = "implausible"  #: outside the range that the field can have
     TYPE = "type"  #: a value of a type that the field does not have
 
 
@@ -60,17 +64,20 @@ def is_number(raw: object) -> TypeGuard[int | float]:
     return type(raw) is int or (type(raw) is float and math.isfinite(raw))
 
 
-def fit(raw: object, field: Field, catalog: Catalog) -> Value:
-    """The value as the field shows it: rounded, a code as its text. None stays None, as does what cannot be.
+def fit(raw: object, field: Field, catalog: Catalog, bounded: bool = True) -> Value:
+    """The value as the field shows it: rounded, a code as its text. None stays None.
 
-    Raises Unreadable where it is no value of this field.
+    Raises Unreadable where it is no value of this field, or (``bounded``) lies outside the field's range: a MultiPlus
+    without a sensor says -273 degrees.
     """
     if raw is None:
         return None
     kind = field.kind
+    if kind is Kind.RAW:
+        return _raw(raw)
     if is_number(raw):
-        if not field.writable and not _possible(raw, field):
-            return None
+        if abs(raw) > LARGEST or (bounded and not _possible(raw, field)):
+            raise Unreadable(Trouble.IMPLAUSIBLE)
         if kind is Kind.NUMBER:
             return rounded(raw, field.decimals or 0)
         if kind is Kind.INTEGER:
@@ -90,8 +97,19 @@ def fit(raw: object, field: Field, catalog: Catalog) -> Value:
     raise Unreadable(Trouble.TYPE)
 
 
+def _raw(raw: object) -> Value:
+    """A value of a path that no table has: float32 noise is rounded, and a text must be short."""
+    if isinstance(raw, bool):
+        return raw
+    if is_number(raw) and abs(raw) <= LARGEST:
+        return rounded(raw, RAW_DECIMALS)
+    if isinstance(raw, str) and len(raw) <= LONGEST_TEXT:
+        return raw
+    raise Unreadable(Trouble.OVERSIZED if isinstance(raw, str) else Trouble.TYPE)
+
+
 def _possible(number: float, field: Field) -> bool:
-    """Within the physical range of a reading: a MultiPlus without a sensor says -273 degrees."""
+    """Within the range of the field."""
     return (field.minimum is None or number >= field.minimum) and (field.maximum is None or number <= field.maximum)
 
 

@@ -268,5 +268,15 @@ RULES: Mapping[str, Rule] = {
     "unless_zero": unless_zero,
 }
 
+#: Rules that make a value out of several; the second and third only where the device itself gives none.
+_MADE = frozenset({"efficiency", "ratio", "sum"})
+_MADE_WITHOUT = frozenset({"consumption", "power"})
+
+
+def derived(rule: str, values: Sequence[Raw]) -> bool:
+    """Whether a value that a rule gives was made out of others."""
+    return rule in _MADE or (rule in _MADE_WITHOUT and values[0] is None)
+
+
 #: Rules whose value moves with time alone, so that they are asked again at each look.
 TIMED = frozenset({"efficiency"})

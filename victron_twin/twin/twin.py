@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -11,12 +11,13 @@ from typing import Any
 
 from victron_twin.catalog import Catalog
 from victron_twin.catalog.commands import Class
-from victron_twin.catalog.model import Cadence, Field, Layout, ShadowKind, fill
+from victron_twin.catalog.model import Cadence, Field, Kind, Layout, ShadowKind, fill
 
-from . import primary
 from .devices import Device, Live, Report, Slot, number
 from .flat import Flat, Path, dotted, flatten
-from .primary import SYSTEM_BATTERY, Key
+from .identity import Arrivals
+from .position import EXACT, Positions, Privacy
+from .primary import SYSTEM_BATTERY, Chooser, Key, is_naming
 from .readings import Trouble, Unreadable, decode, is_number
 from .rules import TIMED, Memory
 from .topics import Topic, parse
@@ -24,8 +25,8 @@ from .topics import Topic, parse
 #: More topics than any site has; beyond it, new ones are not looked at.
 MOST_TOPICS = 20_000
 
-#: A device that the GX names anew becomes the primary when it is still named after this long, in s.
-SETTLE = 10.0
+#: The service whose positions are private.
+GPS = "gps"
 
 #: The twin's own leaves and how soon a change of them is worth a write; None: never by itself.
 OWN: Mapping[str, Cadence | None] = {
@@ -69,6 +70,8 @@ class Twin:
 
     ``select(service, instance, path)`` says what is included. ``configured`` and ``remembered`` are primaries by
     service; the latter is kept up to date here, and ``changed`` tells of a change, for whoever stores and logs it.
+    ``moved`` tells of a device that has come back under another instance. ``raw(service, path)`` says which paths that
+    no table has are passed on.
     Times are epoch seconds.
     """
 
@@ -81,16 +84,20 @@ class Twin:
         configured: Mapping[str, Key] | None = None,
         remembered: Mapping[str, Key] | None = None,
         changed: Callable[[str, Key | None, Key], None] = lambda service, old, new: None,
+        moved: Callable[[Key, Key], None] = lambda old, new: None,
+        privacy: Privacy = EXACT,
+        raw: Callable[[str, str], bool] = lambda service, path: False,
     ) -> None:
         self.catalog = catalog
         self.devices: dict[Key, Device] = {}
         self.complete = False
-        self.primaries: dict[str, Key] = dict(remembered or {})
-        self._remembered = dict(remembered or {})
-        self._configured = dict(configured or {})
+        self._primaries = Chooser(configured or {}, remembered or {}, changed)
         self._report = report
         self._select = select
-        self._changed = changed
+        self._moved = moved
+        self._raw = raw
+        self._positions = Positions(privacy)
+        self._arrivals = Arrivals()
         self._portal: str | None = None
         self._slots: dict[bytes, Slot | None] = {}
         self._restored: set[str] = set()
@@ -98,11 +105,14 @@ class Twin:
         self._sheets: dict[str, Sheet] = {}
         self._revision = 0
         self._stale: set[str] = set()
-        self._undecided = False
         self._dirty: set[Live] = set()
         self._held: set[Live] = set()
         self._timed: set[Live] = set()
-        self._named_since: dict[str, tuple[Key, float]] = {}
+
+    @property
+    def primaries(self) -> dict[str, Key]:
+        """The device at the top of each shadow that has one, by service."""
+        return self._primaries.now
 
     # what is heard
 
@@ -140,7 +150,7 @@ class Twin:
             self._read(slot)
             self._dirty.update(slot.feeds)
             if slot.naming:
-                self._undecided = True
+                self._primaries.undecided = True
 
     def _read(self, slot: Slot) -> None:
         try:
@@ -170,9 +180,11 @@ class Twin:
         slot = None
         if not isinstance(parsed, Topic):
             self._report(Trouble.TOPIC, topic[:80].decode("utf-8", "replace"), None)
-        elif parsed.portal == self.portal and self.catalog.uses(parsed.service):
+        elif parsed.portal == self.portal and (
+            self.catalog.uses(parsed.service) or self._raw(parsed.service, parsed.path)
+        ):
             slot = self.device(parsed.service, parsed.instance).slot(parsed.path)
-            slot.naming = parsed.service == "system" and primary.is_naming(parsed.path)
+            slot.naming = parsed.service == "system" and is_naming(parsed.path)
             if self._select(parsed.service, parsed.instance, parsed.path):
                 self._feed(slot)
         self._slots[topic] = slot
@@ -181,13 +193,16 @@ class Twin:
     def _feed(self, slot: Slot) -> None:
         """Make the fields that this slot is a source of, where they are not there yet."""
         device = slot.device
-        for row, binding in self.catalog.match(device.service, slot.path):
+        matches = self.catalog.match(device.service, slot.path)
+        if not matches and self._raw(device.service, slot.path):
+            matches = self.catalog.untold(device.service, slot.path)
+        for row, binding in matches:
             owner = device
             if row.service != device.service:
                 if device.instance != "0":
                     continue
                 owner = self.device(row.service, "0")
-            path = tuple(fill(row.name, binding).split("."))
+            path = ("raw", slot.path[1:]) if row.kind is Kind.RAW else tuple(fill(row.name, binding).split("."))
             if path in owner.fields:
                 continue
             slots = tuple(
@@ -218,6 +233,7 @@ class Twin:
 
     def _back(self, device: Device, now: float) -> None:
         self._turn(device, True, now)
+        self._arrivals.add((device.service, device.instance), now)
         self._dirty.update(device.fields.values())
 
     def _turn(self, device: Device, connected: bool, now: float) -> bool:
@@ -226,7 +242,7 @@ class Twin:
             return False
         device.connected, device.since = connected, now
         self._touch(device.service)
-        self._undecided = True
+        self._primaries.undecided = True
         return True
 
     def _touch(self, service: str) -> None:
@@ -251,7 +267,7 @@ class Twin:
     def settle(self) -> None:
         """The first full publish is complete: documents may be written with what there is."""
         if not self.complete:
-            self.complete = self._undecided = True
+            self.complete = self._primaries.undecided = True
             self._stale.update(self.catalog.shadows)
 
     def prune(self, since: float, now: float) -> None:
@@ -268,21 +284,20 @@ class Twin:
                 if slot.at < since and slot.raw:
                     slot.empty()
                     self._dirty.update(slot.feeds)
-                    self._undecided = True
+                    self._primaries.undecided = True
 
     def restore(self, shadow: str, reported: Mapping[str, Any]) -> None:
         """Take up what an earlier run has shown; it stands until the GX is heard, or is silent for too long."""
         kind = self.catalog.shadows[shadow]
         self._restored.add(shadow)
         self._stale.add(shadow)
-        self._undecided = True
+        self._primaries.undecided = True
         top = {k: v for k, v in reported.items() if k not in ("devices", "commands", *OWN)}
         if kind.layout is Layout.PRIMARY and (top or "connected" in reported):
             service = kind.services[0]
             instance = reported.get("deviceInstance")
             key = SYSTEM_BATTERY if service == "battery" and instance is None else (service, str(instance or 0))
-            self._remembered.setdefault(service, key)
-            self.primaries.setdefault(service, key)
+            self._primaries.restore(service, key)
             self._restore(key, {**top, "since": reported.get("since"), "connected": reported.get("connected")})
         devices = reported.get("devices")
         for name, leaves in devices.items() if isinstance(devices, dict) else ():
@@ -296,6 +311,8 @@ class Twin:
         if not device.since and isinstance(since, str):
             device.since = _epoch(since)
             device.connected = leaves.get("connected") is True
+        if key[0] == GPS:
+            self._positions.of(key[1]).restore(leaves.get("latitude"), leaves.get("longitude"))
         for path, value in flatten({k: v for k, v in leaves.items() if k not in OWN}).items():
             live = device.fields.get(path)
             if live is None:
@@ -312,6 +329,7 @@ class Twin:
         """
         self._mirror(now)
         self._look(now)
+        self._recognise(now)
         self._choose(now)
         for name in self._stale:
             if self.complete or name in self._restored:
@@ -329,19 +347,23 @@ class Twin:
         self._sheets.pop(kind.name, None)
         self._revision += 1
         sheet = Sheet(revision=self._revision)
-        for key, device in self.devices.items():
-            if device.service not in kind.services or not device.since:
-                continue
-            place = self._place(kind, device)
-            if place is None or not (device.fields or device.restored or key in self._configured.values()):
-                continue
-            self._fill(sheet, key, device, place)
+        for device, place in self.placed(kind):
+            self._fill(sheet, device, place)
         if not sheet.values:
             return
         if kind.layout is Layout.PRIMARY:
             missing = [path for path in self._required[kind.name] if path not in sheet.values]
             sheet.values[("missing",)] = " ".join(map(dotted, missing))
         self._sheets[kind.name] = sheet
+
+    def placed(self, kind: ShadowKind) -> Iterator[tuple[Device, Path]]:
+        """The devices that stand in a shadow, and where."""
+        for key, device in self.devices.items():
+            if device.service not in kind.services or not device.since:
+                continue
+            place = self._place(kind, device)
+            if place is not None and (device.fields or device.restored or self._primaries.is_configured(key)):
+                yield device, place
 
     def _mirror(self, now: float) -> None:
         """The system's view of the battery is there while the system is, once it has shown anything."""
@@ -378,10 +400,9 @@ class Twin:
                 return None
         return "devices", device.instance
 
-    @staticmethod
-    def _fill(sheet: Sheet, key: Key, device: Device, place: Path) -> None:
+    def _fill(self, sheet: Sheet, device: Device, place: Path) -> None:
         own: dict[str, Any] = {"connected": device.connected, "since": iso(device.since)}
-        if key == SYSTEM_BATTERY:
+        if (device.service, device.instance) == SYSTEM_BATTERY:
             own["source"] = "system/0/Dc/Battery"
         else:
             own["deviceInstance"] = number(device.instance)
@@ -392,41 +413,30 @@ class Twin:
             if live.shown is not None and not live.hidden:
                 sheet.values[place + path] = live.shown
                 sheet.fields[place + path] = live.field
+        if device.service == GPS:
+            self._positions.hide(sheet.values, place, device.instance)
+
+    def _recognise(self, now: float) -> None:
+        """Take a device that came back under another instance for the same one: it has moved, it is not a second."""
+        for old, new in self._arrivals.moved(self.devices, now) if self.complete else ():
+            gone = self.devices.pop(old)
+            self._slots = {t: slot for t, slot in self._slots.items() if slot is None or slot.device is not gone}
+            if old[0] == GPS:
+                self._positions.moved(old[1], new[1])
+            self._primaries.moved(old, new)
+            self._touch(old[0])
+            self._moved(old, new)
 
     def _choose(self, now: float) -> None:
-        """Find the primaries anew: once the picture is complete, and when the GX names another for long enough."""
-        if not (self.complete and self._undecided):
+        """Find the primaries anew, once the picture is complete."""
+        if not (self.complete and self._primaries.undecided):
             return
-        self._undecided = False
-        system = self.devices.get(("system", "0"))
-        values = {path: slot.value for path, slot in system.slots.items() if slot.raw} if system else {}
-        for kind in self.catalog.shadows.values():
-            if kind.layout is not Layout.PRIMARY:
-                continue
-            service = kind.services[0]
-            old = self.primaries.get(service)
-            known = [key for key, d in self.devices.items() if key[0] == service and d.since and d.fields]
-            present = [key for key in known if self.devices[key].connected] or known
-            new = primary.choose(
-                self._configured.get(service), primary.named(service, values), self._remembered.get(service), present
-            )
-            if new is None or new == old:
-                self._named_since.pop(service, None)
-                continue
-            if old is not None and new != self._configured.get(service):
-                named, since = self._named_since.setdefault(service, (new, now))
-                if named != new:
-                    self._named_since[service] = new, now
-                if named != new or now - since < SETTLE:
-                    self._undecided = True
-                    continue
-            self._named_since.pop(service, None)
-            self.primaries[service] = self._remembered[service] = new
-            if new != SYSTEM_BATTERY:
-                device = self.device(*new)
+        services = [k.services[0] for k in self.catalog.shadows.values() if k.layout is Layout.PRIMARY]
+        for service, key in self._primaries.find(services, self.devices, now):
+            if key != SYSTEM_BATTERY:
+                device = self.device(*key)
                 device.since = device.since or now
-            self._stale.add(kind.name)
-            self._changed(service, old, new)
+            self._touch(service)
 
 
 def _bound(raw: object) -> float | None:

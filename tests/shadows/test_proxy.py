@@ -1,0 +1,217 @@
+"""Shadows through a nucleus' MQTT proxy: the real SDK against the emulated nucleus, lite and Java."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from tests.asynchronous import asynchronous, until, wait
+from tests.greengrass.bench import Bench, needs_sdk
+from victron_twin.shadows.backend import Delta, ShadowBackend, Throttled, Unauthorized, Unavailable
+from victron_twin.shadows.proxy import ProxyTransport
+from victron_twin.shadows.topics import TopicBackend
+from victron_twin.shadows.transport import Transport
+
+from .backend_contract import NAME, NAMES, BackendContract
+
+pytestmark = needs_sdk
+
+THING = "van"
+SHADOWS = f"$aws/things/{THING}/shadow/name"
+
+
+def conforms(transport: ProxyTransport) -> Transport:
+    """Checked by mypy: the class has the interface's form."""
+    return transport
+
+
+def backend_of(bench: Bench) -> TopicBackend:
+    names = ["victron-twin", *NAMES]
+    return TopicBackend(ProxyTransport(bench.link), bench.clock, names, Random(1))
+
+
+class TestNucleusLite(BackendContract):
+    has_classic = False
+    lite = True
+
+    @pytest.fixture
+    def backend(self, tmp_path: Path) -> Iterator[ShadowBackend]:
+        bench = Bench(tmp_path, speed=1, lite=self.lite, shadow_manager=None)
+        wait(Deferred.fromCoroutine(bench.up()))
+        backend = backend_of(bench)
+        wait(backend.start())
+        yield backend
+        wait(backend.stop())
+        wait(Deferred.fromCoroutine(bench.down()))
+
+
+class TestJavaNucleusWithoutShadowManager(TestNucleusLite):
+    lite = False
+
+
+class Site:
+    """A nucleus, a link to it and a backend over that; ``missed`` counts when deltas may have been."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.nucleus = bench.nucleus
+        self.cloud = bench.cloud
+        self.backend = backend_of(bench)
+        self.deltas: list[Delta] = []
+        self.missed = 0
+        self.backend.watch(self.deltas.append, self._missed)
+
+    def _missed(self) -> None:
+        self.missed += 1
+
+    async def report(self, **values: Any) -> int:
+        answer = await self.backend.update(THING, NAME, {"state": {"reported": values}})
+        return int(answer["version"])
+
+    async def report_until_accepted(self, **values: Any) -> None:
+        for _ in range(100):
+            try:
+                await self.report(**values)
+            except Unavailable:
+                await deferLater(self.bench.clock, 1)
+            else:
+                return
+        raise AssertionError("it was never accepted")
+
+    def desire(self, **values: Any) -> None:
+        self.cloud.update(THING, NAME, {"state": {"desired": values}})
+
+    def topics(self, operation: str) -> list[str]:
+        return [request["topicName"] for name, request in self.nucleus.requests if name == operation]
+
+
+@asynccontextmanager
+async def site(folder: Path, speed: float = 20.0, lite: bool = True, **options: Any) -> AsyncIterator[Site]:
+    bench = Bench(folder, speed=speed, lite=lite, shadow_manager=None, **options)
+    await bench.up()
+    there = Site(bench)
+    await there.backend.start()
+    try:
+        yield there
+    finally:
+        await there.backend.stop()
+        await bench.down()
+
+
+@asynchronous
+async def test_five_streams_a_thing_and_a_delete_leaves_none_behind(tmp_path: Path) -> None:
+    async with site(tmp_path, speed=1) as there:
+        await there.report(a=1)
+        await there.report(a=2)
+        assert there.topics("SubscribeToIoTCore") == [
+            f"{SHADOWS}/+/{each}"
+            for each in ("update/accepted", "update/rejected", "update/delta", "get/accepted", "get/rejected")
+        ]
+        assert there.topics("PublishToIoTCore") == [f"{SHADOWS}/{NAME}/update"] * 2
+        for _ in range(60):  # lite has 50 subscriptions
+            await there.backend.delete(THING, NAME)
+            await there.report(a=1)
+
+
+@asynchronous
+async def test_no_more_than_eight_are_under_way(tmp_path: Path) -> None:
+    async with site(tmp_path, speed=1) as there:
+        there.nucleus.proxy.round_trip = 0.02
+        for answer in [there.report(n=number) for number in range(40)]:
+            await answer  # the nucleus refuses the eleventh
+        assert (await there.backend.get(THING, NAME))["version"] == 40
+
+
+@asynchronous
+async def test_a_nucleus_that_was_restarted_is_heard_again(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        await there.report(a=1)
+        await there.bench.vanish()
+        with pytest.raises(Unavailable):
+            await there.report(a=2)
+        there.desire(a=3)
+        await there.bench.appear()
+        await until(lambda: there.missed)
+        await there.report_until_accepted(b=1)
+        there.desire(a=4)
+        await until(lambda: any(delta.state == {"a": 4} for delta in there.deltas))
+
+
+@asynchronous
+async def test_subscriptions_that_the_nucleus_lost_are_made_anew(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        await there.report(a=1)
+        there.nucleus.lose_iot_core_subscriptions()
+        with pytest.raises(Unavailable, match="no answer"):
+            await there.report(a=2)
+        await until(lambda: there.missed)
+        await there.report(a=3)
+        there.desire(a=4)
+        await until(lambda: there.deltas)
+        assert there.deltas[0].state == {"a": 4}
+
+
+@asynchronous
+async def test_lite_without_a_way_to_the_cloud_says_so_at_once(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        await there.report(a=1)
+        there.cloud.online = False
+        with pytest.raises(Unavailable, match="no way to the cloud"):
+            await there.report(a=2)
+        there.cloud.online = True
+        assert await there.report(a=3) == 2
+
+
+@asynchronous
+async def test_what_the_java_nucleus_keeps_for_the_cloud_stays_little(tmp_path: Path) -> None:
+    async with site(tmp_path, lite=False, speed=100) as there:
+        await there.report(a=0)
+        there.cloud.online = False
+        for number in range(40):
+            with pytest.raises(Unavailable):
+                await there.report(a=number)
+        kept = there.topics("PublishToIoTCore").count(f"{SHADOWS}/{NAME}/update") - 1
+        assert kept <= 2
+        there.cloud.online = True
+        there.desire(b=1)
+        await until(lambda: there.missed)
+        await there.report(a=99)
+        assert there.cloud.get(THING, NAME)["state"]["reported"] == {"a": 99}
+
+
+@asynchronous
+async def test_a_document_that_lite_cannot_receive_is_told_and_holds_nobody_up(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        await there.report(a=1)
+        there.cloud.update(THING, "a-shadow", {"state": {"desired": {"x": "y" * 6000}}})
+        with pytest.raises(Unavailable, match="a-shadow"):
+            await there.backend.get(THING, "a-shadow")
+        assert await there.report(a=2) == 2
+        assert there.missed == 0
+
+
+@asynchronous
+async def test_too_many_requests_is_told_as_that(tmp_path: Path) -> None:
+    async with site(tmp_path, lite=False) as there:
+        await there.report(a=1)
+        there.nucleus.fail_next("PublishToIoTCore", "ServiceError", "Too Many Requests")
+        with pytest.raises(Throttled):
+            await there.report(a=2)
+        assert await there.report(a=2) == 2
+
+
+@pytest.mark.parametrize("operation", ["SubscribeToIoTCore", "PublishToIoTCore"])
+@asynchronous
+async def test_what_the_access_control_must_hold_is_said(tmp_path: Path, operation: str) -> None:
+    async with site(tmp_path) as there:
+        there.nucleus.fail_next(operation, "UnauthorizedError", "not authorized", count=1)
+        with pytest.raises(Unauthorized, match=rf"aws\.greengrass#{operation} .*aws\.greengrass\.ipc\.mqttproxy"):
+            await there.report(a=1)
+        assert await there.report(a=1) == 1

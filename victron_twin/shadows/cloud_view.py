@@ -1,0 +1,182 @@
+"""Looks at what the cloud holds of shadows that something else syncs to it, and repairs what got lost on the way.
+
+Shadow Manager acknowledges an update when it is in its own store. It merges what waits for its way to the cloud, and
+a null among other values is lost then: the cloud keeps a value that nobody reports any more. Nothing tells of it, so
+that the cloud's own document is read after a delete, after a start and after a lost link.
+
+A value that is left behind is set again as the cloud has it, so that there is something to delete; the sync then sees
+a value that nobody wants, and deletes it, with quiet around it. A value that did not arrive is written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from victron_twin.twin.flat import Flat, Path, flatten
+
+from .backend import Document, NotFound, ShadowError, Unauthorized
+from .parts import Shadow
+from .sync import ShadowSync
+
+#: How often shadows that are to be verified are looked at, in s.
+LOOK = 5.0
+#: From a delete to the first look, and from one look at a shadow to the next, in s: the way to the cloud takes time.
+SETTLE = 8.0
+#: While the cloud does not answer, in s, doubled up to the second.
+FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
+#: A shadow whose values move all the time is never seen equal; after so many looks that is taken for the reason.
+MOST_LOOKS = 6
+
+
+@runtime_checkable
+class CloudSide(Protocol):
+    """What a backend offers whose documents are only on their way to the cloud."""
+
+    def cloud_document(self, thing: str, shadow: str) -> Deferred[Document]:
+        """The cloud's own document. Fails with NotFound, and with Unavailable while the cloud is out of reach."""
+
+    def on_cloud(self, listener: Callable[[str, str, int, int], None]) -> Callable[[], None]:
+        """Call ``listener(thing, shadow, version, timestamp)`` where the cloud has accepted an update of victron-twin.
+
+        ``timestamp`` is the cloud's, in s.
+        """
+
+
+@dataclass(slots=True)
+class Seen:
+    """The last look at a shadow: what the cloud had too much, and what it had not as it was acknowledged."""
+
+    at: float = 0.0
+    left: Flat = field(default_factory=dict)
+    behind: Flat = field(default_factory=dict)
+    looks: int = 0
+
+
+class CloudView(Service):
+    """Verifies the shadows that a sync marks as unverified. ``last_sync`` is when the cloud last took an update."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, sync: ShadowSync, cloud: CloudSide) -> None:
+        self.last_sync: float | None = None
+        self.repairs = 0
+        self._clock = clock
+        self._sync = sync
+        self._cloud = cloud
+        self._seen: dict[tuple[str, str], Seen] = {}
+        self._busy = False
+        self._wait = 0.0
+        self._not_before = 0.0
+        self._forbidden = False
+        self._unwatch: Callable[[], None] = lambda: None
+        self._look = LoopingCall(self._round)
+        self._look.clock = clock
+
+    def startService(self) -> None:
+        super().startService()
+        self._unwatch = self._cloud.on_cloud(self._accepted)
+        self._look.start(LOOK, now=False).addErrback(
+            lambda failure: self._log.failure("the look at the cloud has stopped", failure)
+        )
+
+    def stopService(self) -> None:
+        super().stopService()
+        self._unwatch()
+        if self._look.running:
+            self._look.stop()
+
+    def _accepted(self, thing: str, shadow: str, version: int, timestamp: int) -> None:
+        self.last_sync = max(self.last_sync or 0.0, float(timestamp))
+        self._not_before = self._wait = 0.0  # it is there again
+
+    def _round(self) -> None:
+        if self._busy or self._forbidden or self._clock.seconds() < self._not_before:
+            return
+        self._busy = True
+        Deferred.fromCoroutine(self._verify_all()).addErrback(self._failed)
+
+    def _failed(self, failure: Any) -> None:
+        self._busy = False
+        self._log.failure("the cloud's documents could not be verified", failure)
+
+    async def _verify_all(self) -> None:
+        for shadow in self._sync.shadows():
+            if not self.running:
+                break
+            if not self._ready(shadow):
+                continue
+            try:
+                await self._verify(shadow)
+            except Unauthorized as error:
+                self._forbidden = True
+                self._log.error("What the cloud holds cannot be verified: {why}", why=error.message)
+                break
+            except ShadowError as error:
+                self._wait = min(max(FIRST_WAIT, 2 * self._wait), LONGEST_WAIT)
+                self._not_before = self._clock.seconds() + self._wait
+                self._log.debug("The cloud does not answer: {why}", why=error.message)
+                break
+            self._wait = 0.0
+        self._busy = False
+
+    def _ready(self, shadow: Shadow) -> bool:
+        now = self._clock.seconds()
+        seen = self._seen.get((shadow.thing, shadow.name))
+        return (
+            shadow.unverified
+            and shadow.known
+            and not (shadow.stale or shadow.problem or shadow.put_back)
+            and now >= max(shadow.removed, seen.at if seen else 0.0) + SETTLE
+        )
+
+    async def _verify(self, shadow: Shadow) -> None:
+        removed = shadow.removed
+        try:
+            document = await self._cloud.cloud_document(shadow.thing, shadow.name)
+        except NotFound:
+            document = {"state": {}}
+        if shadow.removed != removed or shadow.stale:
+            return  # it is another document by now
+        cloud = flatten(document["state"].get("reported") or {})
+        here = shadow.ledger.acknowledged
+        seen = Seen(
+            self._clock.seconds(),
+            {path: value for path, value in cloud.items() if not _touches(path, here)},
+            {path: value for path, value in here.items() if cloud.get(path) != value},
+        )
+        key = shadow.thing, shadow.name
+        before = self._seen.pop(key, Seen())
+        seen.looks = before.looks + 1
+        if not seen.left and (not seen.behind or seen.looks > MOST_LOOKS):
+            shadow.unverified = False
+            return
+        self._seen[key] = seen
+        left = {path: value for path, value in seen.left.items() if path in before.left}
+        behind = [path for path, value in seen.behind.items() if before.behind.get(path) == value]
+        if left or behind:
+            del self._seen[key]
+            self._repair(shadow, left, behind)
+
+    def _repair(self, shadow: Shadow, left: Flat, behind: list[Path]) -> None:
+        """What has been so for two looks does not mend itself."""
+        self.repairs += 1
+        self._log.info(
+            "The cloud's {shadow} differs from what was written ({left} left behind, {behind} not arrived): repairing",
+            shadow=shadow.name,
+            left=len(left),
+            behind=len(behind),
+        )
+        self._sync.repair(shadow, left, behind)
+
+
+def _touches(path: Path, held: Flat) -> bool:
+    """Whether a leaf is held, or one above it."""
+    return any(path[:length] in held for length in range(1, len(path) + 1))
