@@ -5,5 +5,5 @@ cd "$(dirname "$0")/.."
 ruff check .
 ruff format --check .
 mypy -p victron_twin
-mypy tests
+mypy tests tools
 mypy deploy/build.py deploy/shadow_manager.py deploy/cdk/app.py

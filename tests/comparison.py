@@ -73,8 +73,8 @@ def _fields(values: Mapping[str, Any], catalog: Catalog) -> Iterator[tuple[Field
         service, instance, path = topic.split("/", 2)
         for row, binding in catalog.match(service, "/" + path):
             name = fill(row.name, binding)
-            command = catalog.commands.of(row.shadow, name)
-            if row.rule in TIMED or (command is not None and command.kind is Class.ACTION):
+            command = catalog.commands.of(row.shadow, name, row.service)
+            if row.rule in TIMED or (command is not None and command.kind is not Class.SETTING):
                 continue
             owner = instance if service == row.service else "0"
             key = (row.shadow, row.service, owner, name)

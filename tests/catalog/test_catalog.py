@@ -99,3 +99,9 @@ def test_texts(catalog: Catalog) -> None:
         "Keep batteries charged",
         "External control",
     ]
+
+
+def test_errors_that_their_makers_number(catalog: Catalog) -> None:
+    assert catalog.error_text("fischerpanda:e-7") == "Oil pressure too low (fischerpanda:e-7)"
+    assert catalog.error_text("fischerpanda:w-7") == "Oil pressure too low (fischerpanda:w-7)"
+    assert catalog.error_text("nosuch:e-7") == "Unknown (nosuch:e-7)"

@@ -70,7 +70,6 @@ def test_what_the_component_makes_itself_has_no_path(tmp_path: Path) -> None:
         ({"deadband": "-1"}, "deadband is below 0"),
         ({"deadband": "x"}, "deadband 'x' is no number"),
         ({"min": "5", "max": "4"}, "min is above max"),
-        ({"writable": "yes", "min": "0"}, "a writable number needs min and max"),
         ({"writable": "true"}, "writable 'true' must be yes or empty"),
         ({"priority": "10"}, "priority must be 0 to 9"),
         ({"priority": ""}, "priority must be 0 to 9"),
@@ -78,6 +77,7 @@ def test_what_the_component_makes_itself_has_no_path(tmp_path: Path) -> None:
         ({"title": ""}, "title is empty"),
         ({"field": "Level"}, "no lowerCamelCase name"),
         ({"field": "a..b"}, "no lowerCamelCase name"),
+        ({"field": "a.b.c.d.e"}, "more than 4 parts"),
         ({"field": "commands.level"}, "the twin's own names"),
         ({"field": "deviceInstance"}, "the twin's own names"),
         ({"path": ""}, "path is empty"),
@@ -157,6 +157,8 @@ def test_templates_that_differ_behind_the_placeholder_do_not_clash(tmp_path: Pat
         ("enums/codes.csv", "enum,code,label\nx,,A\n", ":2: code is empty"),
         ("enums/codes.csv", 'enum,code,label\nx,0,"A\n', ": unexpected end"),
         ("products.csv", "product_id,name,rated_a\n0xA057,MPPT,\n", ":2: each product id stands once"),
+        ("error_ids.csv", "id,label\nhatz:e-1.0,A\nhatz:e-1.0,B\n", ":3: id 'hatz:e-1.0' is there twice"),
+        ("error_ids.csv", "id,label\nhatz:w-1.0,A\n", ":2: id 'hatz:w-1.0' must match"),
         ("fields/lamp.csv", "", ": no shadow in shadows.csv"),
     ],
 )
@@ -164,6 +166,47 @@ def test_a_wrong_table_is_named(tmp_path: Path, name: str, text: str, why: str) 
     with pytest.raises(CatalogError) as caught:
         load(folder(tmp_path, GOOD, **{name: text}))
     assert name in str(caught.value)
+    assert why in str(caught.value)
+
+
+def test_what_is_left_out_on_purpose(tmp_path: Path) -> None:
+    rows = (
+        "tank,/Raw,of no use\ntank,/Relay/{relay}/Name,later\n*,/Mgmt/*,the GX's own\nev,/*,no device\ntank,/*,rest\n"
+    )
+    catalog = load(folder(tmp_path, GOOD, **{"ignored.csv": f"service,path,reason\n{rows}"}))
+    assert [f"{row.service}{row.path}" for row in catalog.ignored][:2] == ["tank/Raw", "tank/Relay/{relay}/Name"]
+    reasons = {
+        ("tank", "/Raw"): "of no use",
+        ("tank", "/Relay/3/Name"): "later",
+        ("tank", "/Mgmt/Process/Name"): "the GX's own",
+        ("switch", "/Mgmt/ProcessName"): "the GX's own",
+        ("ev", "/Soc"): "no device",
+        ("tank", "/Raw/Unit"): "rest",
+        ("switch", "/Raw"): None,
+        ("switch", "/Mgmt"): None,
+    }
+    assert {point: catalog.ignored.reason(*point) for point in reasons} == reasons
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("tank,/Raw,", "reason is empty"),
+        ("tank,Raw,x", "path 'Raw' must match"),
+        (",/Raw,x", "service is empty"),
+        ("tank,/L{line},x", "unknown placeholder {line}"),
+        ("tank,/Level,x", "tank/Level is mapped by a field: tank/Level"),
+        ("tank,/L{phase}/Power,x", "is mapped by a field: tank/L1/Power"),
+        ("tank,/Relay/0/State,x", "is mapped by a field: tank/Relay/{relay}/State"),
+        ("tank,/Raw,x\ntank,/Raw,y", "tank/Raw is there twice"),
+    ],
+)
+def test_a_wrong_omission_is_named(tmp_path: Path, row: str, why: str) -> None:
+    relay = {**GOOD, "field": "relays.{relay}.level", "path": "/Relay/{relay}/State"}
+    power = {**GOOD, "field": "power", "path": "/L1/Power"}
+    where = folder(tmp_path, GOOD, relay, power, **{"ignored.csv": f"service,path,reason\n{row}\n"})
+    with pytest.raises(CatalogError, match=r"^ignored\.csv:[23]: ") as caught:
+        load(where)
     assert why in str(caught.value)
 
 

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from victron_twin.catalog import Catalog, Field, Kind, load
-from victron_twin.catalog.model import fill
+from victron_twin.catalog.model import Layout, fill
 from victron_twin.catalog.schema import schemas, text
 
 from .test_loader import GOOD, folder
@@ -22,17 +22,25 @@ ALIVE = {"connected": True, "since": "2024-01-15T14:30:00Z", "deviceInstance": 5
 
 
 def example(field: Field, catalog: Catalog) -> object:
-    value: dict[Kind, object] = {Kind.TEXT: "x", Kind.INTEGER: 3, Kind.BOOLEAN: True, Kind.NUMBER: field.minimum or 1.5}
+    whole = 3 if field.maximum is None else min(3, int(field.maximum))
+    value: dict[Kind, object] = {
+        Kind.TEXT: "x",
+        Kind.INTEGER: whole,
+        Kind.BOOLEAN: True,
+        Kind.NUMBER: field.minimum or 1.5,
+    }
     if field.enum:
         return next(iter(catalog.enum(field.enum).values()))
     return value[field.kind]
 
 
-def document(shadow: str) -> dict[str, Any]:
-    """Every field of a shadow with an example."""
+def document(shadow: str, service: str = "") -> dict[str, Any]:
+    """Every field of a shadow, or of one of its services, with an example."""
     made: dict[str, Any] = {}
     first = {p.name: p.first for p in CATALOG.placeholders.values()}
     for field in CATALOG.fields(shadow):
+        if service not in ("", field.service):
+            continue
         *above, last = fill(field.name, first).split(".")
         inner = made
         for key in above:
@@ -60,20 +68,19 @@ def test_schemas_are_valid(shadow: str) -> None:
 
 @pytest.mark.parametrize("shadow", [s for s in SCHEMAS if s != "victron-twin"])
 def test_documents_with_every_field(shadow: str) -> None:
-    fields = document(shadow)
+    kind = CATALOG.shadows[shadow]
+    services = [s for s in kind.services if document(shadow, s)]
     command = {"status": "applied", "value": "On", "reason": "", "id": "", "at": "2024-01-15T14:30:00Z"}
-    check(
-        shadow,
-        {
-            **ALIVE,
-            **fields,
-            "lastUpdate": "2024-01-15T14:30:00Z",
-            "missing": "",
-            "source": "system/0/Dc/Battery",
-            "commands": {"devices.280.mode": command},
-            "devices": {"280": {**ALIVE, **fields}, "text-instance": ALIVE},
-        },
-    )
+    made: dict[str, Any] = {"lastUpdate": "2024-01-15T14:30:00Z", "commands": {"devices.280.mode": command}}
+    if kind.layout is Layout.PRIMARY:
+        fields = document(shadow)
+        made |= {**ALIVE, **fields, "missing": "", "source": "system/0/Dc/Battery"}
+        made["devices"] = {"280": {**ALIVE, **fields}, "text-instance": ALIVE}
+    elif kind.layout is Layout.MIXED:
+        made["devices"] = {f"{service}-280": {**ALIVE, **document(shadow, service)} for service in services}
+    else:
+        made["devices"] = {"280": {**ALIVE, **document(shadow)}, "text-instance": ALIVE}
+    check(shadow, made)
 
 
 def test_the_components_own_document() -> None:
@@ -119,6 +126,8 @@ def test_what_a_field_says_of_itself() -> None:
         "title": "Battery voltage",
         "type": "number",
         "x-unit": "V",
+        "minimum": -1,
+        "maximum": 1000,
         "readOnly": True,
         "x-dbus": "battery/Dc/0/Voltage",
     }

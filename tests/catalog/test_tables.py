@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
+from tests.twin.test_twin import Bench
 from victron_twin.catalog import Catalog, Kind, load
-from victron_twin.catalog.model import Cadence, Layout, fill
-from victron_twin.twin.readings import fit
+from victron_twin.catalog.commands import ANY, Class, Command
+from victron_twin.catalog.model import NUMERIC, Cadence, Layout, fill
+from victron_twin.twin.flat import dotted
 from victron_twin.twin.rules import RULES
 
 HERE = Path(__file__).parent
@@ -82,10 +85,13 @@ def test_every_path_of_the_register_list_feeds_a_field(catalog: Catalog) -> None
 
 @pytest.mark.parametrize("row", rows("real_values.csv"), ids=lambda r: f"{r['service']}{r['path']}={r['value']}")
 def test_what_real_devices_send_is_shown(catalog: Catalog, row: dict[str, str]) -> None:
-    shown = {
-        fill(field.name, binding): fit(json.loads(row["value"]), field, catalog)
-        for field, binding in catalog.match(row["service"], row["path"])
-    }
+    """A row is all that is heard, beside the GX itself, and its rule makes of it what the field shows."""
+    bench = Bench(catalog)
+    bench.hear("system/0/Anything", 0)
+    bench.hear(f"{row['service']}/0{row['path']}", json.loads(row["value"]))
+    bench.twin.settle()
+    bench.twin.sheets(bench.now)
+    shown = {dotted(path): live.shown for d in bench.twin.devices.values() for path, live in d.fields.items()}
     expected = json.loads(row["shown"])
     assert shown[row["field"]] == expected
     assert type(shown[row["field"]]) is type(expected)
@@ -95,28 +101,117 @@ def test_rules_exist(catalog: Catalog) -> None:
     assert {f.rule for shadow in catalog.shadows for f in catalog.fields(shadow)} <= set(RULES)
 
 
-def test_writable_points(catalog: Catalog) -> None:
-    writable = {s: [f for f in catalog.fields(s) if f.writable] for s in catalog.shadows}
-    assert {s: {f.name for f in fields} for s, fields in writable.items() if fields} == {
-        "victron-system": {"relays.{relay}.state"},
-        "victron-solarcharger": {"mode"},
-        "victron-vebus": {"mode", "currentLimit", "input{input}.currentLimit", "redetectSystem"},
-        "victron-settings": {
-            "acInputs.{input}.type",
-            "ess.mode",
-            "ess.minimumSoc",
-            "dvcc.maxChargeCurrent",
-            "dvcc.maxChargeVoltage",
-        },
+def commands(catalog: Catalog, shadow: str) -> dict[str, Command]:
+    """The command of every writable field of a shadow, by the field's name."""
+    first = {p.name: p.first for p in catalog.placeholders.values()}
+    found = {
+        f.name: catalog.commands.of(shadow, fill(f.name, first), f.service)
+        for f in catalog.fields(shadow)
+        if f.writable
     }
-    limits = {f.name: (f.minimum, f.maximum) for fs in writable.values() for f in fs if f.minimum is not None}
-    assert limits == {
-        "currentLimit": (0, 100),
-        "input{input}.currentLimit": (0, 100),
-        "ess.minimumSoc": (0, 100),
-        "dvcc.maxChargeCurrent": (-1, 10000),
-        "dvcc.maxChargeVoltage": (0, 80),
+    return {name: command for name, command in found.items() if command is not None}
+
+
+#: What no default allows, whatever the value: it can lock the owner out, stop the GX, damage the battery, or is for
+#: experts. Its ``*`` stands for the rest of a name.
+FORBIDDEN = {
+    "victron-system": "gx.reboot update.install update.installMedium vebusBackup.* vebusRestore.*",
+    "victron-battery": "settings.nominalVoltage settings.restoreDefaults",
+    "victron-solarcharger": "settings.batteryVoltage",
+    "victron-vebus": "microGrid.* settings.inverterOutputVoltage units.{device}.inverterOutputVoltage "
+    "setpoints.l{phase}.maxFeedInPower",
+    "victron-settings": "access.* autoUpdate canbus.* dvcc.bmsInstance dvcc.mode vrmPortal "
+    "generators.{generator}.serviceInterval",
+}
+#: What no default allows with one of its values.
+RISKY = {
+    "victron-battery": {"mode": ["Off", "Standby"], "settings.bluetooth": ["false"]},
+    "victron-solarcharger": {"settings.bmsPresent": ["true"]},
+    "victron-vebus": {
+        "mode": ["Off", "Charger Only"],
+        "input{input}.ignore": ["true"],
+        "remoteGenerator.requested": ["true"],
+        "setChargeState": ["Equalise"],
+        "systemReset": ["Reset"],
+        "dc.preferRenewableEnergy": ["Overridden by generator"],
+    },
+}
+#: What the GX itself writes all the time.
+OWNED = """
+vebus/Soc vebus/ExtraBatteryCurrent vebus/Hub/ChargeVoltage vebus/BatteryOperationalLimits/MaxChargeVoltage
+vebus/BatterySense/Voltage solarcharger/Link/ChargeVoltage solarcharger/Link/ChargeCurrent
+solarcharger/Link/NetworkMode solarcharger/Link/VoltageSense settings/Settings/CGwacs/BatteryLife/SocLimit
+settings/Settings/DynamicEss/Schedule/0/Soc vebus/Settings/GridCode
+"""
+
+
+@pytest.mark.parametrize("shadow", MORE)
+def test_the_default_allows_nothing_that_is_dangerous(catalog: Catalog, shadow: str) -> None:
+    there = commands(catalog, shadow)
+    forbidden = {name for name, command in there.items() if ANY in command.guards}
+    patterns = FORBIDDEN.get(shadow, "").split()
+    assert forbidden == {n for n in there for p in patterns if fnmatchcase(n, p.replace("{", "[{]"))}
+    assert all(any(fnmatchcase(n, p.replace("{", "[{]")) for n in forbidden) for p in patterns)
+    risky = {n: [g.value for g in c.guards] for n, c in there.items() if c.guards and n not in forbidden}
+    assert risky == RISKY.get(shadow, {})
+
+
+def test_what_the_gx_writes_itself_is_not_writable(catalog: Catalog) -> None:
+    for topic in OWNED.split():
+        service, _, path = topic.partition("/")
+        assert [f.name for f, _ in catalog.match(service, "/" + path) if f.writable] == [], topic
+
+
+def test_actions_and_setpoints(catalog: Catalog) -> None:
+    kinds: dict[Class, set[str]] = {}
+    for shadow in MORE:
+        for name, command in commands(catalog, shadow).items():
+            kinds.setdefault(command.kind, set()).add(name)
+    assert {n for n in kinds[Class.ACTION] if "." not in n} == {"redetectSystem", "setChargeState", "systemReset"}
+    assert kinds[Class.ACTION] >= {"gx.reboot", "update.check", "buzzer.silence", "history.clear"}
+    assert all(name.startswith("setpoints.") for name in kinds[Class.SETPOINT])
+    assert not any(name.startswith("setpoints.") for name in kinds[Class.SETTING] | kinds[Class.ACTION])
+
+
+def test_bounds_of_what_can_be_written(catalog: Catalog) -> None:
+    limits = {
+        f"{s.removeprefix('victron-')}.{f.name}": (f.minimum, f.maximum)
+        for s in MORE
+        for f in catalog.fields(s)
+        if f.writable and f.kind in NUMERIC
     }
+    assert {
+        "vebus.currentLimit": (0, 100),
+        "vebus.input{input}.currentLimit": (0, 100),
+        "vebus.setpoints.l{phase}.acPower": (-10000, 10000),
+        "system.setpoints.grid": (-32767, 32767),
+        "solarcharger.chargeCurrentLimit": (0, 200),
+        "settings.ess.minimumSoc": (0, 100),
+        "settings.ess.maxDischargePower": (-1, 1000000),
+        "settings.dvcc.maxChargeCurrent": (-1, 10000),
+        "settings.dvcc.maxChargeVoltage": (0, 80),
+        "settings.generators.{generator}.batteryVoltage.start": (0, 150),
+    }.items() <= limits.items()
+
+
+def test_what_a_setpoint_hides_is_shown_beside_it(catalog: Catalog) -> None:
+    """The reading of a path that a setpoint or an action writes is not shown under its name."""
+    for shadow in ("victron-vebus", "victron-system"):
+        for command in commands(catalog, shadow).values():
+            if command.kind is Class.SETPOINT:
+                others = [f for f in catalog.fields(shadow) if not f.writable and f.sources == command.field.sources]
+                assert len(others) == 1, command.field.name
+
+
+def test_read_only_numbers_have_a_plausible_range(catalog: Catalog) -> None:
+    units = ("V", "A", "W", "%", "°C", "Hz")
+    without = {
+        (f.shadow, f.name)
+        for s in MORE
+        for f in catalog.fields(s)
+        if f.unit in units and f.kind in NUMERIC and not f.writable and None in (f.minimum, f.maximum)
+    }
+    assert without == {("victron-vebus", "units.{device}.batteryTemperatureReserve")}
 
 
 def test_an_idle_site_is_cheap(catalog: Catalog) -> None:
@@ -128,8 +223,7 @@ def test_an_idle_site_is_cheap(catalog: Catalog) -> None:
     }
     without = [f for s in catalog.shadows for f in catalog.fields(s) if f.kind is Kind.NUMBER and not f.deadband]
     without = [f for f in without if f.cadence is not Cadence.NEVER and f.unit != "°"]
-    assert {f.service for f in without} == {"settings", "vebus"}
-    assert {f.name for f in without if f.service == "vebus"} == {"settings.assistCurrentBoostFactor"}
+    assert {f.name for f in without if f.shadow in MORE} == set()
 
 
 @pytest.mark.parametrize(

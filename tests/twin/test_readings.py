@@ -19,7 +19,8 @@ def catalog() -> Catalog:
 
 
 def row(catalog: Catalog, kind: Kind, decimals: int | None = None, enum: str = "") -> Field:
-    return replace(catalog.fields("victron-battery")[0], kind=kind, decimals=decimals, enum=enum)
+    some = catalog.fields("victron-battery")[0]
+    return replace(some, kind=kind, decimals=decimals, enum=enum, minimum=None, maximum=None)
 
 
 @pytest.mark.parametrize(

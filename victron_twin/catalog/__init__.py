@@ -1,8 +1,9 @@
 """What every D-Bus path means: data tables, their loader, the generated schemas.
 
-Tables (CSV, UTF-8): ``shadows.csv``, ``placeholders.csv``, ``products.csv``, ``enums/*.csv`` and one
-``fields/<service>.csv`` a service, whose columns are those of :class:`~victron_twin.catalog.model.Field`. A new
-device or point is a row, not code.
+Tables (CSV, UTF-8): ``shadows.csv``, ``placeholders.csv``, ``products.csv``, ``enums/*.csv``, ``error_ids.csv``, one
+``fields/<service>.csv`` a service, whose columns are those of :class:`~victron_twin.catalog.model.Field`, then
+``commands.csv`` for what may be written, and ``ignored.csv`` for what is left out. A new device or point is a row, not
+code: docs/adding-a-device.md.
 """
 
 from .catalog import Binding, Catalog, Match

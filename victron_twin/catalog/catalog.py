@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from .commands import Commands
+from .ignored import Ignored
 from .model import Cadence, Field, Kind, Layout, ShadowKind, Source, fill
 from .names import template
 from .secrets import is_secret
@@ -47,14 +48,18 @@ class Catalog:
         enums: Mapping[str, Codes],
         placeholders: Mapping[str, Placeholder],
         rated_currents: Mapping[int, float],
+        error_labels: Mapping[str, str],
         commands: Commands,
+        ignored: Ignored,
     ) -> None:
         self.shadows: Mapping[str, ShadowKind] = MappingProxyType({s.name: s for s in shadows})
         self.enums = enums
         self.commands = commands
+        self.ignored = ignored
         self.placeholders = placeholders
         self.patterns: Mapping[str, str] = {p.name: p.pattern for p in placeholders.values()}
         self._rated_currents = rated_currents
+        self._error_labels = error_labels
         self._shadow_of = {
             service: shadow
             for shadow in self.shadows.values()
@@ -151,6 +156,11 @@ class Catalog:
     def text(self, name: str, code: int) -> str:
         """The text of a code; ``Unknown (245)`` for one that is not known."""
         return self.enums[name].texts.get(code) or f"Unknown ({code})"
+
+    def error_text(self, identity: str) -> str:
+        """The text of an error that devices of other makers name ``maker:e-number``, a warning ``maker:w-number``."""
+        label = self._error_labels.get(identity.replace(":w-", ":e-"), "Unknown")
+        return f"{label} ({identity})"
 
     def rated_current(self, product_id: int) -> float | None:
         """The rated charge current in A of a solar charger by its product id, None where it is not known."""

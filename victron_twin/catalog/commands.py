@@ -1,9 +1,13 @@
 """What may be desired of a field, and how it is written: ``commands.csv``, one row a writable field.
 
-``class``: a *setting* is held until it is changed; an *action* is done once and never echoes its value. ``wire`` is the
-type that the path has where nothing was heard of it. ``needs``: values of other paths without which the device does
-not take a write, ``/ModeIsAdjustable=1``. ``guarded``: texts that the default policy does not allow, each
-possibly only ``unless`` a field of the same shadow shows one of some values.
+A row counts for every service of its shadow that has the field, or as ``acsystem/mode`` for one service alone.
+
+``class``: a *setting* is held until it is changed; an *action* is done once and never echoes its value; a *setpoint* is
+forgotten by the device unless it is written again and again. Of the latter two the path's own reading is not shown
+under their name: where it tells something, a field of its own shows it. ``wire`` is the type that the path has where
+nothing was heard of it. ``needs``: values of other paths without which the device does not take a write,
+``/ModeIsAdjustable=1``. ``guarded``: texts that the default policy does not allow, ``*`` any, each possibly only
+``unless`` a field of the same shadow shows one of some values. A number needs bounds unless all its values are guarded.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from .model import CatalogError, Field, Source, fill
+from .model import NUMERIC, CatalogError, Field, Source, fill
 from .names import template
 from .tables import Row, read
 
@@ -29,6 +33,7 @@ class Class(str, Enum):
 
     SETTING = "setting"
     ACTION = "action"
+    SETPOINT = "setpoint"
 
 
 class Wire(str, Enum):
@@ -49,11 +54,18 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A value that is not in the default allow-list, unless ``field`` shows one of ``unless``."""
+    """A value that is not in the default allow-list, unless ``field`` shows one of ``unless``; ``*`` is any value."""
 
     value: str
     field: str = ""
     unless: tuple[str, ...] = ()
+
+    def covers(self, text: str) -> bool:
+        return self.value in ("*", text)
+
+
+#: No value is in the default allow-list.
+ANY = Guard("*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +97,14 @@ class Commands:
         for shadow, line in lines:
             self._lines.setdefault(shadow, []).append(line)
 
-    def of(self, shadow: str, name: str) -> Command | None:
-        """The command of a field by its dotted name without ``devices.<instance>``; None: it cannot be written."""
+    def of(self, shadow: str, name: str, service: str = "") -> Command | None:
+        """The command of a field by its dotted name without ``devices.<instance>``; None: it cannot be written.
+
+        In a shadow of several services one name is several fields: ``service`` says which, empty takes the first.
+        """
         for line in self._lines.get(shadow, ()):
+            if service not in ("", line.field.service):
+                continue
             match = line.pattern.fullmatch(name)
             if match is not None:
                 binding = match.groupdict()
@@ -111,28 +128,43 @@ def read_commands(
         if (shadow, name) in named:
             raise row.wrong(f"field {name!r} is there twice")
         named.add((shadow, name))
-        field = _field(row, name, fields.get(shadow, ()), patterns)
-        if not field.writable:
-            raise row.wrong(f"field {name!r} is not writable in fields/{field.service}.csv")
-        compiled = re.compile(template(name, patterns))
-        needs = tuple(_need(row, text, field.service) for text in row.words("needs"))
+        service, _, plain = name.rpartition("/")
+        compiled = re.compile(template(plain, patterns))
         guards = tuple(_guard(row, text) for text in row.cells["guarded"].split(";") if text.strip())
-        lines.append(
-            (shadow, _Line(compiled, field, row.choice("class", Class), row.choice("wire", Wire), needs, guards))
-        )
+        for field in _fields(row, service, plain, fields.get(shadow, ()), patterns):
+            needs = tuple(_need(row, text, field.service) for text in row.words("needs"))
+            lines.append(
+                (shadow, _Line(compiled, field, row.choice("class", Class), row.choice("wire", Wire), needs, guards))
+            )
     commands = Commands(lines)
     for shadow, rows in fields.items():
         for field in rows if named else ():
-            if field.writable and commands.of(shadow, fill(field.name, first)) is None:
-                raise CatalogError(f"commands.csv: no row for {shadow} {field.name}, which is writable")
+            if not field.writable:
+                continue
+            command = commands.of(shadow, fill(field.name, first), field.service)
+            if command is None:
+                raise CatalogError(f"commands.csv: no row for {shadow} {field.service}/{field.name}, which is writable")
+            if field.kind in NUMERIC and None in (field.minimum, field.maximum) and ANY not in command.guards:
+                raise CatalogError(
+                    f"commands.csv: {shadow} {field.service}/{field.name} is a number without min and max: the GX does "
+                    "not always give them, so that all its values must be guarded"
+                )
     return commands
 
 
-def _field(row: Row, name: str, fields: Iterable[Field], patterns: Mapping[str, str]) -> Field:
+def _fields(row: Row, service: str, name: str, fields: Iterable[Field], patterns: Mapping[str, str]) -> Iterable[Field]:
+    """The writable field that a row means, of each service that has it."""
+    found: dict[str, Field] = {}
     for field in fields:
-        if field.name == name or re.fullmatch(template(field.name, patterns, named=False), name):
-            return field
-    raise row.wrong(f"field {name!r} is no field of {row.cells['shadow']!r}")
+        fits = field.name == name or re.fullmatch(template(field.name, patterns, named=False), name)
+        if fits and service in ("", field.service):
+            found.setdefault(field.service, field)
+    if not found:
+        raise row.wrong(f"field {name!r} is no field of {service or row.cells['shadow']!r}")
+    writable = [field for field in found.values() if field.writable]
+    if not writable:
+        raise row.wrong(f"field {name!r} is not writable in fields/{next(iter(found))}.csv")
+    return writable
 
 
 def _need(row: Row, text: str, service: str) -> Need:

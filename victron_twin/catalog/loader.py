@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from .catalog import Catalog, Codes, Placeholder
 from .commands import read_commands
-from .model import PLACEHOLDER, Cadence, CatalogError, Field, Kind, Layout, ShadowKind, Source
+from .ignored import read_ignored
+from .model import NUMERIC, PLACEHOLDER, Cadence, CatalogError, Field, Kind, Layout, ShadowKind, Source
 from .names import Clash, Tree, insert
 from .tables import Row, read
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 SHADOW_COLUMNS = ("name", "title", "layout", "services", "helpers")
 PLACEHOLDER_COLUMNS = ("name", "pattern", "first", "title")
 ENUM_COLUMNS = ("enum", "code", "label")
+ERROR_ID_COLUMNS = ("id", "label")
 PRODUCT_COLUMNS = ("product_id", "name", "rated_a")
 FIELD_COLUMNS = (
     "field",
@@ -43,9 +45,11 @@ RESERVED = frozenset(
     {"connected", "since", "deviceInstance", "source", "lastUpdate", "missing", "devices", "commands", "raw"}
 )
 
+#: Shadow Manager takes six objects within each other: reported, devices, <instance>, and three of a field's name.
+MOST_PARTS = 4
+
 _PATH = r"([a-z][a-z0-9]*)?((/[A-Za-z0-9_{}]+)+)"
 _SEGMENT = re.compile(r"([a-z0-9]|\{)[A-Za-z0-9{}_]*")
-_NUMERIC = (Kind.NUMBER, Kind.INTEGER)
 _CODED = (Kind.ENUM, Kind.BITS)
 
 
@@ -83,7 +87,17 @@ class _Loader:
             by_shadow.setdefault(field.shadow, []).append(field)
         first = {p.name: p.first for p in self._placeholders.values()}
         commands = read_commands(self._folder, by_shadow, self._patterns, first)
-        return Catalog(self._shadows, read_fields, self._enums, self._placeholders, self._read_products(), commands)
+        ignored = read_ignored(self._folder, read_fields, self._patterns, first)
+        return Catalog(
+            self._shadows,
+            read_fields,
+            self._enums,
+            self._placeholders,
+            self._read_products(),
+            self._read_error_ids(),
+            commands,
+            ignored,
+        )
 
     def _read_placeholders(self) -> Mapping[str, Placeholder]:
         placeholders: dict[str, Placeholder] = {}
@@ -136,6 +150,17 @@ class _Loader:
                 texts[name][code] = label
         return {name: Codes(codes, masks[name]) for name, codes in texts.items()}
 
+    def _read_error_ids(self) -> Mapping[str, str]:
+        """A catalogue without ``error_ids.csv`` has no text for any."""
+        file = self._folder / "error_ids.csv"
+        labels: dict[str, str] = {}
+        for row in read(file, "error_ids.csv", ERROR_ID_COLUMNS) if file.is_file() else ():
+            identity = row.text("id", r"[a-z]+:e-[0-9.]+")
+            if identity in labels:
+                raise row.wrong(f"id {identity!r} is there twice")
+            labels[identity] = row.text("label")
+        return labels
+
     def _read_products(self) -> Mapping[int, float]:
         rated: dict[int, float] = {}
         for row in read(self._folder / "products.csv", "products.csv", PRODUCT_COLUMNS):
@@ -164,7 +189,7 @@ class _Loader:
         field = Field(
             shadow=shadow.name,
             service=service,
-            name=self._name(row),
+            name=self._name(row, shadow),
             sources=self._sources(row, service, shadow),
             rule=row.text("rule", r"[a-z0-9_]*"),
             unit=row.cells["unit"],
@@ -184,8 +209,10 @@ class _Loader:
         self._check_values(row, field)
         return field
 
-    def _name(self, row: Row) -> str:
+    def _name(self, row: Row, shadow: ShadowKind) -> str:
         name = row.text("field")
+        if shadow.layout is not Layout.OWN and name.count(".") >= MOST_PARTS:
+            raise row.wrong(f"field {name!r}: more than {MOST_PARTS} parts make a document of several devices too deep")
         for segment in name.split("."):
             if not _SEGMENT.fullmatch(segment):
                 raise row.wrong(f"field {name!r}: {segment!r} is no lowerCamelCase name")
@@ -233,7 +260,7 @@ class _Loader:
             raise row.wrong("an object needs a rule")
 
     def _check_values(self, row: Row, field: Field) -> None:
-        numeric = field.kind in _NUMERIC
+        numeric = field.kind in NUMERIC
         if (field.kind is Kind.NUMBER) is (field.decimals is None):
             raise row.wrong("decimals are wanted for kind number, and only there")
         if (field.kind in _CODED) is not bool(field.enum):
@@ -254,7 +281,5 @@ class _Loader:
             raise row.wrong("min is above max")
         if field.writable and not field.sources:
             raise row.wrong("what has no path is not writable")
-        if field.writable and numeric and (field.minimum is None or field.maximum is None):
-            raise row.wrong("a writable number needs min and max: the GX does not always give them")
         if not 0 <= field.priority <= 9 or (field.required and field.priority != 9):
             raise row.wrong("priority must be 0 to 9, and 9 where required")

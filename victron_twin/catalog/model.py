@@ -28,6 +28,10 @@ class Kind(str, Enum):
     OBJECT = "object"  #: several keys below the field, made by its rule
 
 
+#: The kinds whose values have bounds and a deadband.
+NUMERIC = (Kind.NUMBER, Kind.INTEGER)
+
+
 class Cadence(str, Enum):
     """How soon a change of a field is worth a write of its own."""
 

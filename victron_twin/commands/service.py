@@ -89,8 +89,8 @@ class CommandService(Service):
             tuple(row.name.split("."))
             for row in twin.catalog.fields(shadow)
             if row.writable
-            and (command := twin.catalog.commands.of(shadow, row.name)) is not None
-            and command.kind is Class.ACTION
+            and (command := twin.catalog.commands.of(shadow, row.name, row.service)) is not None
+            and command.kind is not Class.SETTING
         ]
         self.clerk(thing, shadow).desk.restore(reported, actions)
 

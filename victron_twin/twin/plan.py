@@ -178,7 +178,8 @@ def _targets(shadow: str, section: Mapping[str, Any], above: Path, twin: Twin) -
     for key, asked in section.items():
         path = (*above, key)
         device, name, reason = _aim(shadow, path, twin)
-        command = twin.catalog.commands.of(shadow, dotted(name)) if name and not reason else None
+        service = path[1].partition("-")[0] if twin.catalog.shadows[shadow].layout is Layout.MIXED and name else ""
+        command = twin.catalog.commands.of(shadow, dotted(name), service) if name and not reason else None
         if command is not None:
             yield _Target(path, asked, device, name, command)
         elif isinstance(asked, Mapping):
@@ -219,6 +220,8 @@ def _id(asked: Any) -> str:
 def _order(shadow: str, target: _Target, command: Command, known: Known) -> Order:
     """The order for a new desire. Raises _Refused or Unfit; an order without writes is fulfilled already."""
     asked, expires = target.asked, 0.0
+    if command.kind is Class.SETPOINT:
+        raise _Refused("setpoints that must be held are not taken yet")
     if command.kind is Class.ACTION:
         asked, expires = _action(target.asked, known)
     elif isinstance(asked, Mapping | list) or asked is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,7 +15,8 @@ from .flat import Path, dotted
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """``mode`` is ``off``, ``allow-list`` or ``all``; patterns read ``victron-vebus.mode=Off``, with ``*``.
+    """``mode`` is ``off``, ``allow-list`` or ``all``; patterns read ``victron-vebus.mode=Off``, with ``*``, and a
+    boolean's ``true``.
 
     ``deny`` counts in every mode; ``allow`` adds to the default allow-list.
     """
@@ -29,19 +31,18 @@ class Policy:
         ``path`` is the desire's in the shadow, ``shown`` what is reported of its device by the paths of the fields.
         """
         name = path[2:] if path[0] == "devices" else path
-        texts = {f"{shadow}.{dotted(p)}={value}" for p in (name, path)}
+        text = json.dumps(value) if isinstance(value, bool) else str(value)
+        texts = {f"{shadow}.{dotted(p)}={text}" for p in (name, path)}
         if self.mode == "off":
             return "commands.mode is off"
-        if any(fnmatchcase(text, pattern) for text in texts for pattern in map(_whole, self.deny)):
+        if any(fnmatchcase(one, pattern) for one in texts for pattern in map(_whole, self.deny)):
             return "commands.deny forbids it"
-        if self.mode == "all" or any(
-            fnmatchcase(text, pattern) for text in texts for pattern in map(_whole, self.allow)
-        ):
+        if self.mode == "all" or any(fnmatchcase(one, pattern) for one in texts for pattern in map(_whole, self.allow)):
             return ""
         for guard in command.guards:
-            if guard.value == value and not (guard.field and shown.get(tuple(guard.field.split("."))) in guard.unless):
+            if guard.covers(text) and not (guard.field and shown.get(tuple(guard.field.split("."))) in guard.unless):
                 why = f" unless {guard.field} is {' or '.join(guard.unless)}" if guard.field else ""
-                return f"not in the default allow-list{why}: add {shadow}.{dotted(name)}={value} to commands.allow"
+                return f"not in the default allow-list{why}: add {shadow}.{dotted(name)}={text} to commands.allow"
         return ""
 
 

@@ -39,6 +39,14 @@ FAINT = 20.0
 FAINT_SHARE = 0.05
 #: Efficiency is the quotient of two energies over at least this long, in s; older ones fade.
 ENERGY_WINDOW = 60.0
+#: The product ids of the Orion XS, a charger that calls itself an alternator.
+ORION_XS = range(0xA3F0, 0xA400)
+#: Air pressure from here on is in hPa, below it in kPa.
+LEAST_HPA = 200.0
+#: Bits of a switch output's status, and one of our own for two of them together.
+POWERED, OUTPUT_FAULT, OUTPUT_ON = 0x1, 0x8, 0x100
+#: Types of a switch's output: temperature setpoint, stepped switch, basic slider, numeric input; and dropdown.
+SET_VALUE_TYPES, DROPDOWN = (3, 4, 7, 8), 6
 
 
 def _number(raw: Raw) -> float | None:
@@ -122,6 +130,12 @@ def hex_digits(values: Sequence[Raw], memory: Memory) -> Raw:
     return f"{values[0]:x}" if type(values[0]) is int and values[0] >= 0 else values[0]
 
 
+def low_bits(values: Sequence[Raw], memory: Memory) -> Raw:
+    """The network status of a charger: its low three bits are a number, those above are flags."""
+    number = _number(values[0])
+    return values[0] if number is None else int(number) & 7
+
+
 def consumption(values: Sequence[Raw], memory: Memory) -> Raw:
     """A phase's AC loads: the GX's sum, else what hangs on input and output; 0 for a phase that is not there."""
     phases = _number(values[3])
@@ -173,18 +187,81 @@ def efficiency(values: Sequence[Raw], memory: Memory) -> Raw:
     return percent if 0 <= percent <= 100 else None
 
 
+def error_id(values: Sequence[Raw], memory: Memory) -> Raw:
+    """An error that its maker numbers, ``dse:e-4096``, with its text; empty where there is none."""
+    identity = values[0]
+    if not isinstance(identity, str):
+        return identity
+    return memory.catalog.error_text(identity) if identity else "No error"
+
+
+def alternator_error(values: Sequence[Raw], memory: Memory) -> Raw:
+    """The error of an Orion XS, which numbers as all chargers do, or of an alternator's regulator, which does not."""
+    code, product = values
+    if not is_number(code) or code != int(code):
+        return code
+    if code == 0:
+        return "No error"
+    if is_number(product) and int(product) in ORION_XS:
+        return memory.catalog.text("charger_error", int(code))
+    return memory.catalog.error_text(f"wakespeed:e-{int(code)}")
+
+
+def kilopascals(values: Sequence[Raw], memory: Memory) -> Raw:
+    """Air pressure: a GX sends kPa, though its lists say hPa; the two cannot be mistaken for each other."""
+    number = _number(values[0])
+    return values[0] if number is None or number < LEAST_HPA else number / 10
+
+
+def output_status(values: Sequence[Raw], memory: Memory) -> Raw:
+    """The state of a switch's output: the bits 0x1 (powered) and 0x8 (fault) together mean that it is on."""
+    mask = _number(values[0])
+    both = POWERED | OUTPUT_FAULT
+    if mask is None or int(mask) & both != both:
+        return values[0]
+    return int(mask) & ~both | OUTPUT_ON
+
+
+def dimming(values: Sequence[Raw], memory: Memory) -> Raw:
+    """The level of an output in %; for some types the same path is a set value in another unit."""
+    return None if values[1] in SET_VALUE_TYPES else values[0]
+
+
+def set_value(values: Sequence[Raw], memory: Memory) -> Raw:
+    """The set value of an output of such a type."""
+    return values[0] if values[1] in SET_VALUE_TYPES else None
+
+
+def on_off(values: Sequence[Raw], memory: Memory) -> Raw:
+    """Whether an output is on; of a list to choose from the same path is the number of the choice."""
+    return None if values[1] == DROPDOWN else values[0]
+
+
+def choice(values: Sequence[Raw], memory: Memory) -> Raw:
+    return values[0] if values[1] == DROPDOWN else None
+
+
 RULES: Mapping[str, Rule] = {
     "": as_is,
+    "alternator_error": alternator_error,
+    "choice": choice,
     "consumption": consumption,
     "counter": counter,
+    "dimming": dimming,
     "efficiency": efficiency,
+    "error_id": error_id,
     "ess_mode": ess_mode,
     "firmware": firmware,
     "first": first,
     "hex_digits": hex_digits,
+    "low_bits": low_bits,
+    "kilopascals": kilopascals,
     "negate": negate,
+    "on_off": on_off,
+    "output_status": output_status,
     "power": power,
     "ratio": ratio,
+    "set_value": set_value,
     "strip_slash": strip_slash,
     "sum": total,
     "time_to_go": time_to_go,

@@ -211,8 +211,8 @@ class Twin:
                 )
                 for source in row.sources
             )
-            command = self.catalog.commands.of(row.shadow, dotted(path)) if row.writable else None
-            hidden = command is not None and command.kind is Class.ACTION
+            command = self.catalog.commands.of(row.shadow, dotted(path), row.service) if row.writable else None
+            hidden = command is not None and command.kind is not Class.SETTING
             live = Live(owner, row, path, slots, Memory(self.catalog, binding), hidden)
             owner.fields[path] = live
             for each in slots:

@@ -8,7 +8,7 @@ from typing import Any
 
 from victron_twin.catalog import Catalog
 from victron_twin.catalog.commands import Command, Wire
-from victron_twin.catalog.model import Field, Kind
+from victron_twin.catalog.model import NUMERIC, Field, Kind
 
 from .devices import Live, Slot
 from .readings import is_number
@@ -42,7 +42,7 @@ def raw_value(asked: Any, field: Field, catalog: Catalog) -> Any:
         if isinstance(asked, bool) or (is_number(asked) and asked in (0, 1)):
             return int(asked)
         raise Unfit("must be true or false")
-    if field.kind in (Kind.NUMBER, Kind.INTEGER):
+    if field.kind in NUMERIC:
         if is_number(asked):
             return asked
         raise Unfit("must be a number")
@@ -53,11 +53,13 @@ def raw_value(asked: Any, field: Field, catalog: Catalog) -> Any:
 
 def check_range(raw: Any, field: Field, slot: Slot) -> None:
     """Within what the GX publishes for the path, and the catalogue's bound where it gives none. Raises Unfit."""
-    if field.kind not in (Kind.NUMBER, Kind.INTEGER):
+    if field.kind not in NUMERIC:
         return
     least = slot.minimum if slot.minimum is not None else field.minimum
     most = slot.maximum if slot.maximum is not None else field.maximum
-    if (least is not None and raw < least) or (most is not None and raw > most):
+    if least is None or most is None:
+        raise Unfit("has no bounds that are known, neither from the GX nor here")
+    if not least <= raw <= most:
         raise Unfit(f"must be from {least:g} to {most:g} {field.unit}".rstrip())
 
 
@@ -79,6 +81,18 @@ def _same(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
     return [(live.slots[0], raw)]
 
 
+def _first(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
+    """The path that the value is from: a newer name of it, or an older."""
+    return [(next((slot for slot in live.slots if slot.value is not None), live.slots[0]), raw)]
+
+
+def _slash(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
+    """A time zone, with the slash before it where the path has one."""
+    (slot,) = live.slots
+    leads = isinstance(slot.value, str) and slot.value.startswith("/")
+    return [(slot, f"/{raw}" if leads and not str(raw).startswith("/") else raw)]
+
+
 def _ess_mode(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
     """Hub4Mode 3 is external control; else Hub4Mode 1 or 2 (what it has), then the BatteryLife state 1, 10 or 9."""
     hub4, life = live.slots
@@ -87,8 +101,21 @@ def _ess_mode(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
     return [(hub4, 2 if hub4.value == 2 else 1), (life, {0: 1, 1: 10, 2: 9}[raw])]
 
 
+def _shown(raw: Any, live: Live) -> list[tuple[Slot, Any]]:
+    """Of a path that means one thing or another by the type of an output: only what it means now."""
+    if live.shown is None:
+        raise Unfit("is nothing that this output has, by its type")
+    return _same(raw, live)
+
+
 #: By the field's rule, how a value is taken apart into the raw values of its sources.
-INVERSES: Mapping[str, Callable[[Any, Live], list[tuple[Slot, Any]]]] = {"": _same, "ess_mode": _ess_mode}
+INVERSES: Mapping[str, Callable[[Any, Live], list[tuple[Slot, Any]]]] = {
+    **dict.fromkeys(("choice", "dimming", "on_off", "set_value"), _shown),
+    "": _same,
+    "ess_mode": _ess_mode,
+    "first": _first,
+    "strip_slash": _slash,
+}
 
 
 def writes(raw: Any, live: Live, command: Command) -> tuple[Write, ...]:
