@@ -18,7 +18,8 @@ from twisted.logger import globalLogBeginner
 from twisted.python import usage
 
 from . import logs
-from .catalog import load
+from .catalog import Catalog, load
+from .catalog.secrets import is_secret
 from .checks import Check, Fault, Finding, State, examine
 from .config import Config, ConfigError
 from .config.keys import option_flags, option_parameters
@@ -150,7 +151,10 @@ class Options(usage.Options):
     synopsis = "[options]"
     longdesc = "Takes the options of the service, and reads the same file and environment."
     optParameters: ClassVar = option_parameters()
-    optFlags: ClassVar = option_flags()
+    optFlags: ClassVar = [
+        *option_flags(),
+        ["unknown", None, "List the topics that no table of the catalogue knows, with what they say."],
+    ]
 
 
 def main(options: usage.Options) -> int:
@@ -196,6 +200,9 @@ async def diagnose(reactor: Any, options: usage.Options) -> list[Finding]:
         visit = Visit(reactor, gx, Pins(config.state_dir / "pins.json", read_only=True))
         findings += await examine(link.checks(gx.connect_timeout), visit, reactor, _tell, link.explain)
         await visit.leave()
+        if options["unknown"]:
+            for line in unknown(load(), visit):
+                print(line, flush=True)
     return findings + await examine(HERE, here, reactor, _tell, link.explain)
 
 
@@ -208,6 +215,15 @@ def _configured(options: usage.Options) -> tuple[Config, Path | None]:
             "victron-twin simulate, VICTRON_HOST=127.0.0.1"
         )
     return config, config_file(options, os.environ, Path.cwd())
+
+
+def unknown(catalog: Catalog, visit: Visit) -> Iterator[str]:
+    """A line for each topic of a GX that no table maps, and that is not left out on purpose either."""
+    for (service, instance, path), payload in sorted(visit.values.items()):
+        known = catalog.match(service, path) or catalog.helpers(service, path)
+        if payload and not known and catalog.ignored.reason(service, path) is None:
+            shown = "(a secret)" if is_secret(path) else payload[:80].decode("utf-8", "replace")
+            yield f"{'unknown':<8}{service}/{instance}{path} {shown}"
 
 
 def _skipped() -> Iterator[Finding]:
