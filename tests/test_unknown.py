@@ -21,12 +21,12 @@ def test_topics_that_no_table_knows(tmp_path: Path) -> None:
         "battery/512/Odd": b'{"value":7}',
         "battery/512/Gone": b"",
         "toaster/3/Slices": b'{"value":2}',
-        "settings/0/Settings/Odd/Password": b'{"value":"geheim"}',
+        "battery/512/Settings/Password": b'{"value":"geheim"}',
     }.items():
         service, instance, path = topic.split("/", 2)
         visit.values[service, instance, f"/{path}"] = payload
     assert list(unknown(load(), visit)) == [
         'unknown battery/512/Odd {"value":7}',
-        "unknown settings/0/Settings/Odd/Password (a secret)",
+        "unknown battery/512/Settings/Password (a secret)",
         'unknown toaster/3/Slices {"value":2}',
     ]
