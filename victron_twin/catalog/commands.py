@@ -156,7 +156,12 @@ def _fields(row: Row, service: str, name: str, fields: Iterable[Field], patterns
     """The writable field that a row means, of each service that has it."""
     found: dict[str, Field] = {}
     for field in fields:
-        fits = field.name == name or re.fullmatch(template(field.name, patterns, named=False), name)
+        # Most rows and fields are told apart without a pattern, which takes long to make.
+        fits = field.name == name or (
+            field.placeholders
+            and field.name.count(".") == name.count(".")
+            and re.fullmatch(template(field.name, patterns, named=False), name)
+        )
         if fits and service in ("", field.service):
             found.setdefault(field.service, field)
     if not found:

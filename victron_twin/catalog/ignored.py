@@ -62,7 +62,9 @@ def read_ignored(
     """
     file = folder / "ignored.csv"
     rows: dict[tuple[str, str], Omission] = {}
-    mapped = {source for field in fields for source in field.sources}
+    mapped: dict[tuple[str, int], set[Source]] = {}
+    for source in (source for field in fields for source in field.sources):
+        mapped.setdefault((source.service, source.path.count("/")), set()).add(source)
     for row in read(file, "ignored.csv", COLUMNS) if file.is_file() else ():
         service, path, reason = row.text("service", _SERVICE), row.text("path", _PATH), row.text("reason")
         for name in PLACEHOLDER.findall(path):
@@ -73,7 +75,7 @@ def read_ignored(
             raise row.wrong(f"{service}{path} is there twice")
         omission = rows[service, compiled.pattern] = Omission(service, path, reason, compiled)
         if "*" not in service + path:
-            for source in mapped:
+            for source in mapped.get((service, path.count("/")), ()):
                 if _meet(omission, source, patterns, first):
                     raise row.wrong(f"{service}{path} is mapped by a field: {source}")
     return Ignored(rows.values())
@@ -81,7 +83,5 @@ def read_ignored(
 
 def _meet(omission: Omission, source: Source, patterns: Mapping[str, str], first: Mapping[str, str]) -> bool:
     """Whether there is a path that both mean."""
-    if omission.service != source.service:
-        return False
     theirs = re.compile(template(source.path, patterns, named=False))
     return bool(omission.pattern.fullmatch(fill(source.path, first)) or theirs.fullmatch(fill(omission.path, first)))
