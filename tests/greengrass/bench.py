@@ -38,9 +38,15 @@ class Hasty:
 
 
 class Bench:
-    """One nucleus and one link to it; ``fatal`` has what the link gave up for."""
+    """One nucleus and one link to it; ``fatal`` has what the link gave up for.
 
-    def __init__(self, folder: Path, speed: float = SPEED, calls: int = 32, **options: Any) -> None:
+    The link's clock is ``speed`` times as fast as ours. Its calls have ten seconds all the same, since machines are
+    slow at times; where a call is to run out of time, ``timeout`` is said, by the link's clock.
+    """
+
+    def __init__(
+        self, folder: Path, speed: float = SPEED, calls: int = 32, timeout: float | None = None, **options: Any
+    ) -> None:
         self.path = str(folder / "socket")
         self.cloud = Cloud(REACTOR)
         self.shadows = ShadowManager(REACTOR, self.cloud)
@@ -49,7 +55,15 @@ class Bench:
         self.nucleus = NucleusEmulator(REACTOR, self.path, cloud=self.cloud, **options)
         self.fatal: list[str] = []
         self.clock: Any = Hasty(speed) if speed != 1 else REACTOR
-        self.link = Nucleus(self.clock, self.path, "token", self.fatal.append, calls=calls, random=Random(1))
+        self.link = Nucleus(
+            self.clock,
+            self.path,
+            "token",
+            self.fatal.append,
+            calls=calls,
+            timeout=timeout if timeout is not None else 10.0 * speed,
+            random=Random(1),
+        )
         self._there = False
 
     async def up(self) -> None:

@@ -134,7 +134,7 @@ async def test_a_nucleus_that_is_not_there_is_waited_for(make: Make) -> None:
 
 @asynchronous
 async def test_a_nucleus_that_does_not_acknowledge_is_tried_for_ever(make: Make) -> None:
-    bench = make(speed=100.0)
+    bench = make(speed=100.0, timeout=10.0)
     bench.nucleus.stalled = True
     await bench.appear()
     bench.link.startService()
@@ -147,7 +147,7 @@ async def test_a_nucleus_that_does_not_acknowledge_is_tried_for_ever(make: Make)
 
 @asynchronous
 async def test_a_nucleus_that_stalls_is_left_and_dialled_again(make: Make) -> None:
-    bench = make(calls=8)
+    bench = make(calls=8, timeout=30.0)
     await bench.up()
     heard = Heard(bench)
     await heard.subscription.ready
@@ -167,7 +167,7 @@ async def test_a_nucleus_that_stalls_is_left_and_dialled_again(make: Make) -> No
 
 @asynchronous
 async def test_no_more_are_in_flight_than_may_be(make: Make) -> None:
-    bench = make(calls=5, speed=1.0)
+    bench = make(calls=5)
     await bench.up()
     bench.nucleus.delay = 0.01
     await DeferredList([update(bench, n=n) for n in range(100)], fireOnOneErrback=True)
@@ -178,7 +178,7 @@ async def test_no_more_are_in_flight_than_may_be(make: Make) -> None:
 
 @asynchronous
 async def test_a_slow_nucleus_is_not_a_stalled_one(make: Make) -> None:
-    bench = make(speed=1.0)
+    bench = make()
     await bench.up()
     bench.nucleus.delay = 0.5
     await DeferredList([update(bench, n=n) for n in range(40)], fireOnOneErrback=True)

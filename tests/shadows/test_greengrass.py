@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 
 from tests.asynchronous import asynchronous, until, wait
 from tests.conftest import ExpectErrors
-from tests.greengrass.bench import REACTOR, Bench, needs_sdk
+from tests.greengrass.bench import REACTOR, Bench, Hasty, needs_sdk
 from victron_twin.shadows.backend import (
     CLASSIC,
     Conflict,
@@ -47,9 +47,9 @@ def conforms(backend: GreengrassBackend) -> ShadowBackend:
 class Site(Bench):
     """A nucleus, the link and the backend over it; ``deltas`` and ``missed`` are what a watcher was told."""
 
-    def __init__(self, folder: Path, pace: Pace | None = None, **options: Any) -> None:
+    def __init__(self, folder: Path, pace: Pace | None = None, clock: Any = REACTOR, **options: Any) -> None:
         super().__init__(folder, **options)
-        self.backend = GreengrassBackend(self.clock, self.link, pace or Pace(REACTOR, None, None))
+        self.backend = GreengrassBackend(clock, self.link, pace or Pace(REACTOR, None, None))
         self.deltas: list[Delta] = []
         self.missed = 0
         self.backend.watch(self.deltas.append, self._miss)
@@ -100,7 +100,7 @@ class TestContract(BackendContract):
 
     @pytest.fixture
     def backend(self, make: Make) -> ShadowBackend:
-        site = make(speed=1.0)
+        site = make()
         wait(Deferred.fromCoroutine(site.up()))
         return site.backend
 
@@ -229,7 +229,7 @@ async def test_after_a_lost_connection_every_shadow_is_to_be_read_once(make: Mak
 
 @asynchronous
 async def test_while_the_nucleus_is_away_requests_fail_at_once(make: Make) -> None:
-    site = make()
+    site = make(clock=Hasty(20.0))
     site.link.startService()
     await site.backend.start()
     for answer in (
@@ -247,7 +247,7 @@ async def test_while_the_nucleus_is_away_requests_fail_at_once(make: Make) -> No
 
 @asynchronous
 async def test_a_stalled_nucleus_is_unavailable_and_found_again(make: Make) -> None:
-    site = make()
+    site = make(timeout=30.0)
     await site.up()
     await site.report(a=1)
     site.nucleus.stalled = True
@@ -433,7 +433,7 @@ async def test_the_names_of_many_shadows_come_in_pages(make: Make) -> None:
 
 @asynchronous
 async def test_requests_keep_below_the_rates_of_shadow_manager(make: Make) -> None:
-    site = make(speed=1.0, pace=Pace(REACTOR))
+    site = make(pace=Pace(REACTOR))
     site.shadows.limited = True
     await site.up()
     await DeferredList([site.report(a=number) for number in range(50)], fireOnOneErrback=True)
@@ -533,7 +533,7 @@ async def test_the_clouds_document(make: Make) -> None:
 
 @asynchronous
 async def test_a_cloud_that_is_away_or_silent_is_unavailable(make: Make) -> None:
-    site = make()
+    site = make(clock=Hasty(5.0))
     await site.up()
     site.cloud.online = False
     with pytest.raises(Unavailable, match="no way to the cloud"):

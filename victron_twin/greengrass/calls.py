@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from .errors import IpcError, Problem, from_sdk
+from .handover import HandOver
 
 #: So many calls without an answer in a row, and the other side has stalled.
 STALLED = 3
@@ -27,32 +28,43 @@ class Calls:
     ever under way. ``stalled`` is called when several in a row were not answered in time.
     """
 
-    def __init__(self, reactor: Any, limit: int, timeout: float, stalled: Callable[[], None]) -> None:
-        self._reactor = reactor
+    def __init__(
+        self, clock: IReactorTime, hand_over: HandOver, limit: int, timeout: float, stalled: Callable[[], None]
+    ) -> None:
+        self._clock = clock
+        self._hand_over = hand_over
         self._limit = limit
         self._timeout = timeout
         self._stalled = stalled
+        self._unanswered = 0
         self._waiting: OrderedDict[_Call, None] = OrderedDict()
         self._under_way: set[_Call] = set()
-        self._unanswered = 0
+        # Those that have time left. All have the same, so the first is the first to run out of it, and one timer does
+        # for all: most calls are answered long before.
+        self._open: OrderedDict[_Call, None] = OrderedDict()
+        self._timer: IDelayedCall | None = None
 
     def begin(self, send: Callable[[], Future[Any]]) -> Deferred[Any]:
         """Send when it is its turn; fires with the answer, or fails with an IpcError, within the time-out."""
-        answer: Deferred[Any] = Deferred(lambda _: self._given_up(call))
-        call = _Call(send, answer)
-        call.timer = self._reactor.callLater(self._timeout, self._overdue, call)
+        answer: Deferred[Any] = Deferred(lambda _: self._forget(call))
+        call = _Call(send, answer, self._clock.seconds() + self._timeout)
+        self._open[call] = None
+        if self._timer is None:
+            self._timer = self._clock.callLater(self._timeout, self._look)
         self._waiting[call] = None
         self._next()
         return answer
 
     def lost(self, reason: str) -> None:
         """The connection is over: every call fails."""
-        calls = [*self._under_way, *self._waiting]
         self._under_way.clear()
         self._waiting.clear()
         self._unanswered = 0
-        for call in calls:
-            call.end(IpcError(Problem.UNREACHABLE, reason))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for call in list(self._open):
+            self._end(call, IpcError(Problem.UNREACHABLE, reason))
 
     def _next(self) -> None:
         while self._waiting and len(self._under_way) < self._limit:
@@ -60,62 +72,65 @@ class Calls:
             try:
                 future = call.send()
             except Exception as error:  # noqa: BLE001 - whatever the SDK raises is the call's answer
-                call.end(from_sdk(error))
+                self._end(call, from_sdk(error))
             else:
                 self._under_way.add(call)
-                future.add_done_callback(partial(self._reactor.callFromThread, self._answered, call))
+                future.add_done_callback(partial(self._hand_over, self._answered, call))
 
     def _answered(self, call: _Call, future: Future[Any]) -> None:
         if call not in self._under_way:  # of a connection that is over
             return
         error = future.exception()
-        if error is not None:
-            problem = from_sdk(error)
-            if problem.problem is Problem.UNSUPPORTED:
-                self._reactor.callLater(GRACE, self._ended, call, problem)
-                return
-            self._ended(call, problem)
+        if error is None:
+            self._settled(call, future.result())
+            return
+        problem = from_sdk(error)
+        if problem.problem is Problem.UNSUPPORTED:
+            self._clock.callLater(GRACE, self._settled, call, problem)
         else:
-            self._ended(call, future.result())
+            self._settled(call, problem)
 
-    def _ended(self, call: _Call, result: Any) -> None:
+    def _settled(self, call: _Call, result: Any) -> None:
         if call in self._under_way:
             self._under_way.remove(call)
             self._unanswered = 0
-            call.end(result)
+            self._end(call, result)
             self._next()
 
-    def _overdue(self, call: _Call) -> None:
-        self._waiting.pop(call, None)
-        call.end(IpcError(Problem.TIMEOUT, f"the nucleus did not answer within {self._timeout:.0f} s"))
-        self._unanswered += 1
-        if self._unanswered == STALLED:
-            self._stalled()
-
-    def _given_up(self, call: _Call) -> None:
-        self._waiting.pop(call, None)
-        call.forget()
-
-
-class _Call:
-    __slots__ = ("_answer", "send", "timer")
-
-    def __init__(self, send: Callable[[], Future[Any]], answer: Deferred[Any]) -> None:
-        self.send = send
-        self.timer: IDelayedCall | None = None
-        self._answer: Deferred[Any] | None = answer
-
-    def forget(self) -> Deferred[Any] | None:
-        """Nobody waits for the answer any more; what comes is dropped."""
-        if self.timer is not None and self.timer.active():
-            self.timer.cancel()
-        answer, self._answer = self._answer, None
-        return answer
-
-    def end(self, result: Any) -> None:
-        answer = self.forget()
-        if answer is not None:
+    def _end(self, call: _Call, result: Any) -> None:
+        self._open.pop(call, None)
+        answer, call.answer = call.answer, None  # they know each other; nothing is to be left to the collector
+        if answer is not None:  # else nobody waits for it any more
             if isinstance(result, IpcError):
                 answer.errback(result)
             else:
                 answer.callback(result)
+
+    def _forget(self, call: _Call) -> None:
+        call.answer = None
+        if call in self._waiting:  # else whether it is answered still tells how the other side does
+            del self._waiting[call], self._open[call]
+
+    def _look(self) -> None:
+        """Time is up for the first, or would be, had it not been answered."""
+        self._timer = None
+        now = self._clock.seconds()
+        while self._open:
+            call = next(iter(self._open))
+            if call.until > now:
+                self._timer = self._timer or self._clock.callLater(call.until - now, self._look)
+                return
+            self._waiting.pop(call, None)
+            self._end(call, IpcError(Problem.TIMEOUT, f"the nucleus did not answer within {self._timeout:.0f} s"))
+            self._unanswered += 1
+            if self._unanswered == STALLED:
+                self._stalled()
+
+
+class _Call:
+    __slots__ = ("answer", "send", "until")
+
+    def __init__(self, send: Callable[[], Future[Any]], answer: Deferred[Any], until: float) -> None:
+        self.send = send
+        self.answer: Deferred[Any] | None = answer
+        self.until = until

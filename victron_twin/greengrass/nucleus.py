@@ -62,7 +62,7 @@ class Nucleus(Service):
         self._timeout = timeout
         self._random = random or Random()
         self._sdk = Sdk(reactor, socket, token)
-        self._calls = Calls(reactor, calls, timeout, self._stalled)
+        self._calls = Calls(reactor, self._sdk.hand_over, calls, timeout, self._stalled)
         self._effects = Effects(self._dial, self._attach, self._detach, self._wait, self._hang_up)
         self._link = new_link(self._effects)
         self._line: Line | None = None

@@ -14,6 +14,9 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from .handover import HandOver
 
 # A logger of the standard library without a handler writes its errors to standard error. What the SDK logs of a
 # connection is what the link tells too.
@@ -27,7 +30,8 @@ class Sdk:
     """The SDK's event loop: one thread and its descriptors for the whole life of a link, whatever is reconnected."""
 
     def __init__(self, reactor: Any, socket: str, token: str) -> None:
-        self._reactor = reactor
+        self.hand_over = HandOver(reactor)
+        self._clock = reactor
         self._socket = socket
         self._greeting = json.dumps({"authToken": token}).encode()
         self._bootstrap: Any = None
@@ -51,7 +55,7 @@ class Sdk:
 
     def dial(self, up: Callable[[], None], ended: Callable[[str], None]) -> Line:
         """A connection; see :class:`Line`."""
-        return Line(self._reactor, self._socket, self._greeting, self._bootstrap, up, ended)
+        return Line(self._clock, self.hand_over, self._socket, self._greeting, self._bootstrap, up, ended)
 
 
 class Line:
@@ -63,7 +67,8 @@ class Line:
 
     def __init__(
         self,
-        reactor: Any,
+        clock: IReactorTime,
+        hand_over: HandOver,
         socket: str,
         greeting: bytes,
         bootstrap: Any,
@@ -77,13 +82,13 @@ class Line:
             MessageAmendment,
         )
 
-        self._reactor = reactor
+        self._clock = clock
+        self._hand_over = hand_over
         self.greeted = False  #: the socket was accepted, and the token sent
         self._up = up
         self._tell = ended
         self._left = False
         self._over: Deferred[None] = Deferred()
-        hand_over = reactor.callFromThread
         options = SocketOptions()
         options.domain = SocketDomain.Local
 
@@ -108,11 +113,11 @@ class Line:
         try:
             self._connection.connect(Handler()).add_done_callback(answered)
         except Exception as error:  # noqa: BLE001 - whatever the SDK raises: the socket is not there
-            reactor.callLater(0, self._ended, error)
+            clock.callLater(0, self._ended, error)
 
     def client(self) -> Client:
         """What operations are called on, once it is up."""
-        return Client(self._reactor, self._connection)
+        return Client(self._clock, self._hand_over, self._connection)
 
     def close(self) -> Deferred[None]:
         """Have it end, whatever the other side does; fires when it has."""
@@ -138,7 +143,7 @@ class Client:
     the first answer; to end a stream that the nucleus is ending itself could be taken for a breach of the protocol.
     """
 
-    def __init__(self, reactor: Any, connection: Any) -> None:
+    def __init__(self, clock: IReactorTime, hand_over: HandOver, connection: Any) -> None:
         from awsiot.greengrasscoreipc.client import (  # type: ignore[import-untyped]  # it has no types
             GreengrassCoreIPCClient,
         )
@@ -146,7 +151,8 @@ class Client:
             GreengrassCoreIPCClientV2,
         )
 
-        self._reactor = reactor
+        self._clock = clock
+        self._hand_over = hand_over
         self._operations = _Operations(GreengrassCoreIPCClient(connection))
         self._client = GreengrassCoreIPCClientV2(client=self._operations, executor=None)
         self._leaves_streams: bool | None = None
@@ -156,14 +162,14 @@ class Client:
         """One request with one response."""
         future: Future[Any] = getattr(self._client, f"{operation}_async")(**arguments)
         if self._leaves_streams is not False:
-            future.add_done_callback(partial(self._reactor.callFromThread, self._end, self._operations.last))
+            future.add_done_callback(partial(self._hand_over, self._end, self._operations.last))
         return future
 
     def subscribe(
         self, operation: str, arguments: Mapping[str, Any], event: Callable[[Any], None], closed: Callable[[], None]
     ) -> tuple[Future[Any], Any]:
         """A stream of events, and its operation with ``close()``. What it cannot read ends it, as if it were closed."""
-        hand_over = self._reactor.callFromThread
+        hand_over = self._hand_over
         stream: tuple[Future[Any], Any] = getattr(self._client, f"{operation}_async")(
             on_stream_event=lambda shape: hand_over(event, shape),
             on_stream_error=lambda error: True,
@@ -178,7 +184,7 @@ class Client:
         elif self._leaves_streams is None:
             self._answered.append(stream)
             if len(self._answered) == 1:
-                self._reactor.callLater(SETTLED, self._look)
+                self._clock.callLater(SETTLED, self._look)
 
     def _look(self) -> None:
         answered, self._answered = self._answered, []

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -35,7 +35,7 @@ class Subscription:
 
     def __init__(
         self,
-        reactor: Any,
+        clock: IReactorTime,
         calls: Calls,
         operation: str,
         arguments: Mapping[str, Any],
@@ -43,7 +43,7 @@ class Subscription:
         on_again: Callable[[], None],
         closed: Callable[[Subscription], None],
     ) -> None:
-        self._reactor = reactor
+        self._clock = clock
         self._calls = calls
         self._operation = operation
         self._arguments = arguments
@@ -142,7 +142,7 @@ class Subscription:
     def _again(self) -> None:
         self._stream = None
         self._wait = min(max(FIRST_WAIT, 2 * self._wait), LONGEST_WAIT)
-        self._timer = self._reactor.callLater(self._wait, self._open)
+        self._timer = self._clock.callLater(self._wait, self._open)
 
     def _event(self, stream: _Stream, event: Any) -> None:
         if stream is self._stream:

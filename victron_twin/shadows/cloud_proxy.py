@@ -87,6 +87,8 @@ class CloudProxy:
     async def _document(self, thing: str, shadow: str) -> Document:
         if shadow == CLASSIC:
             raise InvalidRequest("the cloud is asked for named shadows only")
+        if not self._nucleus.connected:
+            raise Unavailable("the nucleus cannot be reached")
         # Unlike any other's who asks for the same shadow meanwhile.
         token = f"victron-twin-{self._clock.seconds() * 1000:.0f}-{next(self._numbers)}"
         answer = self._asked[token] = Deferred()
