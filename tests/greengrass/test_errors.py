@@ -16,7 +16,13 @@ class ServiceError(Exception):
 
 def test_an_error_without_a_text_is_called_by_its_name() -> None:
     assert from_sdk(ServiceError()).message == "ServiceError"
-    assert from_sdk(KeyError()).message == "KeyError: KeyError"
+    assert from_sdk(KeyError()).message == "KeyError"
+
+
+def test_what_could_not_be_read_is_not_told() -> None:
+    assert from_sdk(RuntimeError("no GetSecretValueResponse", b"the secret")).message == (
+        "RuntimeError: no GetSecretValueResponse"
+    )
 
 
 def test_too_many_requests_are_told_by_their_words() -> None:

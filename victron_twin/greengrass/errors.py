@@ -56,5 +56,6 @@ def from_sdk(error: BaseException) -> IpcError:
         message = "the nucleus closed the stream without an answer: the operation is not there"
     elif problem is None:  # an argument that the SDK does not take, or an answer that it cannot read
         problem = Problem.INVALID if isinstance(error, TypeError | AttributeError | ValueError) else Problem.SERVICE
-        message = f"{name}: {message}"
+        # Its other arguments are what was read, in full: it may be a secret.
+        message = ": ".join([name, *map(str, error.args[:1])])
     return IpcError(problem, message)

@@ -25,6 +25,8 @@ __all__ = ["Nucleus", "Subscription"]
 #: Seconds until the next attempt: the first wait, doubled up to the longest. The socket is on this machine, and within
 #: ``REFUSED_WITHIN`` there have to be ``REFUSED`` attempts whatever was before.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 5.0
+#: A connection that lasted so long makes the failures before it forgotten, in s.
+HEALTHY = 30.0
 #: The part of a wait that is left to chance.
 JITTER = 0.25
 #: A token that is refused is seldom said to be: the nucleus accepts the connection and closes it before the
@@ -68,7 +70,8 @@ class Nucleus(Service):
         self._line: Line | None = None
         self._client: Client | None = None
         self._timer: IDelayedCall | None = None  # to the acknowledgement, or to the next attempt
-        self._failures = 0  # attempts in a row
+        self._failures = 0  # one after another, connections that did not last among them
+        self._since = 0.0  # when the connection was acknowledged
         self._problem = ""  # why, as it was logged
         self._refusals: deque[float] = deque(maxlen=REFUSED)
         self._refused = False
@@ -116,6 +119,8 @@ class Nucleus(Service):
     def startService(self) -> None:
         """Import the SDK, start its thread and connect."""
         super().startService()
+        self._refused = False
+        self._refusals.clear()
         self._sdk.open()
         self._link.start()
 
@@ -136,7 +141,7 @@ class Nucleus(Service):
         assert self._line is not None
         self._cancel_timer()
         self._client = self._line.client()
-        self._failures, self._problem = 0, ""
+        self._since, self._problem = self._reactor.seconds(), ""
         self._refusals.clear()
         self._log.info("connected to the nucleus")
         for subscription in list(self._subscriptions):  # before anybody asks for what they would tell changes of
@@ -145,6 +150,8 @@ class Nucleus(Service):
 
     def _detach(self) -> None:
         self._client = None
+        if self._reactor.seconds() - self._since >= HEALTHY:
+            self._failures = 0
         for subscription in list(self._subscriptions):
             subscription.detach()
         self._calls.lost(self._away())
