@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Mapping
@@ -42,6 +43,12 @@ class Installation:
             timeout=step["Timeout"],
             check=False,
         )
+
+    def forget(self) -> None:
+        """As after the installation: nothing of what an earlier run left."""
+        for path in self.work.iterdir():
+            if path.name != "venv":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def run(self, environment: Mapping[str, str], output: Path) -> subprocess.Popen[bytes]:
         with output.open("wb") as log:

@@ -20,7 +20,7 @@ from tests.program import Program
 from tests.service import end, wait_until
 
 from .lifecycle import Installation
-from .parts import ROOT
+from .parts import COMPONENTS, ROOT, Component
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -80,23 +80,33 @@ def test_a_python_that_the_bundle_has_nothing_for_is_named(tmp_path: Path) -> No
     assert done.stderr.endswith("is the newest Python here that was found; this bundle is for Python 3.99\n")
 
 
+@pytest.mark.parametrize("component", COMPONENTS, ids=["java", "lite"])
 def test_under_a_nucleus_that_allows_what_the_recipe_does(
-    installation: Installation, build: Path, gx: dict[str, Any], tmp_path: Path
+    component: Component, installation: Installation, gx: dict[str, Any], tmp_path: Path
 ) -> None:
+    """Both install and run alike, as the tests of the recipes say: the one installation serves for both."""
+    installation.forget()
     port, log = free_port(), tmp_path / "component.log"
     configuration = tmp_path / "configuration.json"
     # Scalars can come as texts.
     allowed = {"allow": "victron-vebus.mode=Charger Only"}
-    configuration.write_text(json.dumps({"gx": gx, "http": f"tcp:{port}:interface={HOST}", "commands": allowed}))
-    recipe = build / "recipes" / "recipe.yaml"
-    arguments = ("--configuration", str(configuration), "--recipe", str(recipe))
+    merge = {"gx": gx, "http": f"tcp:{port}:interface={HOST}", "commands": allowed}
+    configuration.write_text(json.dumps({**component.defaults, **merge}))
+    arguments = ["--configuration", str(configuration), "--recipe", str(component.folder / "recipe.yaml")]
+    side, backend = ("cloud", "greengrass-mqtt") if component.lite else ("local", "greengrass")
+    if component.lite:
+        arguments.append("--lite")
     with NucleusProcess(tmp_path / "ipc.socket", *arguments) as nucleus:
 
         def document(shadow: str) -> Any:
-            return nucleus.asked(f"show {shadow}")["local"]
+            return nucleus.asked(f"show {shadow}")[side]
 
         def versions() -> dict[str, int]:
             return {shadow: document(shadow)["version"] for shadow in nucleus.asked("shadows")}
+
+        def filled() -> bool:
+            assert process.poll() is None, log.read_text()
+            return {"victron-battery", "victron-vebus"} <= set(nucleus.asked("shadows"))
 
         def received() -> int:
             """When the last value came from the GX, in ms."""
@@ -105,8 +115,8 @@ def test_under_a_nucleus_that_allows_what_the_recipe_does(
 
         process = installation.run({**BARE, **nucleus.environment}, log)
         try:
-            wait_until(lambda: "victron-battery" in nucleus.asked("shadows"), "the cloud has its shadows")
-            assert "the backend is greengrass (run under Greengrass)" in log.read_text()
+            wait_until(filled, "shadows")
+            assert f"the backend is {backend} (" in log.read_text()
             assert nucleus.asked("states") == ["RUNNING"]
             nucleus.ask('desire victron-vebus {"mode": "Charger Only"}')
             wait_until(
@@ -127,7 +137,9 @@ def test_under_a_nucleus_that_allows_what_the_recipe_does(
         assert nucleus.asked("status")["lost"] == []
         for shadow in nucleus.asked("shadows"):
             shown = nucleus.asked(f"show {shadow}")
-            assert shown["cloud"]["state"]["reported"] == shown["local"]["state"]["reported"]
+            assert shown["cloud"]["state"]["reported"] == shown[side]["state"]["reported"]
     said = log.read_text()
     assert "Traceback" not in said
-    assert not [line for line in said.splitlines() if line.split()[1] in ("warn", "error", "critical")]
+    complaints = [line for line in said.splitlines() if line.split()[1] in ("warn", "error", "critical")]
+    # Nucleus lite has no updates that could be put off.
+    assert not [line for line in complaints if not (component.lite and "cannot be put off" in line)]
