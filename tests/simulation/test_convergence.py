@@ -45,12 +45,14 @@ class Mischief:
         self.world = world
         self.log: list[str] = []
 
-    def happen(self) -> None:
-        kinds: list[Callable[[], None]] = [
+    def kinds(self) -> list[Callable[[], None]]:
+        return [
             self.cut, self.freeze, self.refuse, self.hang, self.broker_restart, self.deaf, self.device_away,
             self.null, self.rubbish, self.backend_fault, self.kill, self.slow_backend, self.wrong_password,
         ]  # fmt: skip
-        kind = self.world.random.choice(kinds)
+
+    def happen(self) -> None:
+        kind = self.world.random.choice(self.kinds())
         self.log.append(f"{self.world.clock.seconds():.0f} {kind.__name__}")
         kind()
 
