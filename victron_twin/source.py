@@ -7,8 +7,9 @@ from typing import Any
 
 from victron_twin.commands.service import CommandService
 from victron_twin.twin.flat import Flat, Path
+from victron_twin.twin.sheet import Sheet
 from victron_twin.twin.summary import SHADOW, summary
-from victron_twin.twin.twin import Sheet, Twin
+from victron_twin.twin.twin import Twin
 
 #: What victron-twin repeats of other shadows, by its own field.
 REPEATED: Mapping[str, tuple[str, Path]] = {

@@ -19,7 +19,7 @@ from victron_twin.shadows.local import LocalBackend
 from victron_twin.shadows.parts import Cadences
 from victron_twin.shadows.sync import ShadowSync
 from victron_twin.twin.flat import Flat, flatten
-from victron_twin.twin.twin import Sheet
+from victron_twin.twin.sheet import Sheet
 from victron_twin.worker import InlineWorker
 
 ROW = load().fields("victron-battery")[0]

@@ -13,7 +13,7 @@ from victron_twin.catalog.model import Cadence
 from victron_twin.twin import shadow
 from victron_twin.twin.flat import Flat, flatten, nest, size
 from victron_twin.twin.ledger import REPORTED_LIMIT, TOGETHER_LIMIT, Ledger
-from victron_twin.twin.twin import Sheet
+from victron_twin.twin.sheet import Sheet
 
 ROW = load().fields("victron-battery")[0]
 

@@ -15,7 +15,8 @@ from victron_twin.twin.desk import LIMIT, Desk
 from victron_twin.twin.flat import Flat, flatten, nest, overlaid
 from victron_twin.twin.plan import Known, Plan, Status, moment, plan, shorten
 from victron_twin.twin.policy import Policy
-from victron_twin.twin.twin import Sheet, iso
+from victron_twin.twin.sheet import Sheet
+from victron_twin.twin.twin import iso
 from victron_twin.twin.writes import Write
 
 CATALOG = load()

@@ -21,7 +21,8 @@ from victron_twin.twin.flat import Flat, Path, overlaid
 from victron_twin.twin.plan import at
 from victron_twin.twin.policy import Policy
 from victron_twin.twin.shadow import same
-from victron_twin.twin.twin import Sheet, Twin
+from victron_twin.twin.sheet import Sheet
+from victron_twin.twin.twin import Twin
 
 from .clerk import Clerk, Office
 from .journal import Journal, Record

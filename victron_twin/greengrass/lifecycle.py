@@ -65,8 +65,12 @@ class Lifecycle(Service):
 
     def _deaf(self, failure: Failure) -> None:
         if self.running:
-            unsupported = isinstance(failure.value, IpcError) and failure.value.problem is Problem.UNSUPPORTED
-            tell = self._log.info if unsupported else self._log.warn
+            # Nucleus lite has no such operation, and says no more than that something failed.
+            lacks_it = isinstance(failure.value, IpcError) and failure.value.problem in (
+                Problem.UNSUPPORTED,
+                Problem.SERVICE,
+            )
+            tell = self._log.info if lacks_it else self._log.warn
             tell("Updates of the component cannot be put off: {why}", why=failure.getErrorMessage())
 
     def _event(self, event: Any) -> None:

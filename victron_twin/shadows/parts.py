@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from victron_twin.catalog.model import Cadence
 from victron_twin.twin.flat import Flat, Path
 from victron_twin.twin.ledger import Ledger
-from victron_twin.twin.twin import Sheet
+from victron_twin.twin.sheet import Sheet
 
 
 class Source(Protocol):

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from victron_twin.catalog.model import Cadence
 from victron_twin.twin.flat import Flat, Path
 from victron_twin.twin.ledger import Ledger, Patch
-from victron_twin.twin.twin import Sheet
+from victron_twin.twin.sheet import Sheet
 
 from .backend import Conflict, Document, NotFound, ShadowBackend, ShadowError, Throttled, Unavailable
 from .parts import Cadences, Decider, Rest, Settlement, Shadow, Source

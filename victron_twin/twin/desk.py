@@ -11,7 +11,8 @@ import orjson
 from .flat import Flat, Path, dotted, flatten
 from .ledger import COMMANDS
 from .plan import Status, moment, shorten
-from .twin import Sheet, iso
+from .sheet import Sheet
+from .twin import iso
 
 #: Compact JSON of ``reported.commands``, in bytes; the oldest goes first.
 LIMIT = 1_200
@@ -30,6 +31,10 @@ class Desk:
         self._results: dict[str, dict[str, Any]] = {}
         self._mirrored: dict[Path, Mapping[str, Any]] = {}
         self._swept = 0.0
+        self._below: Sheet | None = None
+        self._over = Sheet()
+        self._own: Flat = {}
+        self._laid = self._followed = 0
 
     def restore(self, reported: Mapping[str, Any], actions: Iterable[Path]) -> None:
         """Take up what an earlier run has reported; ``actions`` are the paths of the shadow's actions."""
@@ -84,10 +89,18 @@ class Desk:
         """The sheet with these on top."""
         if not self._results and not self._mirrored:
             return sheet
+        if sheet.followed and sheet is self._below and self._laid == self.revision:
+            for path in sheet.changed_since(self._followed):
+                if path not in self._own:
+                    self._over.set(path, sheet.values[path])
+            self._followed = sheet.revision
+            return self._over
         leaves: Flat = {}
         for name, result in self._results.items():
             leaves.update({(COMMANDS, name, key): value for key, value in result.items()})
         for path, asked in self._mirrored.items():
             leaves.update(flatten(asked, path))
-        revision = None if sheet.revision is None else (sheet.revision, self.revision)
-        return Sheet({**sheet.values, **leaves}, sheet.fields, revision)
+        self._below, self._laid, self._followed = sheet, self.revision, sheet.revision
+        self._own = leaves
+        self._over = Sheet({**sheet.values, **leaves}, sheet.fields, sheet.followed)
+        return self._over

@@ -49,10 +49,15 @@ class Arrivals:
 
         Where more than one device of the service has the identity, gone or here, none of them is taken for another.
         """
+        if not self._since:
+            return []
         found = []
+        gone = {key[0] for key, device in devices.items() if not device.connected}
         for new, since in list(self._since.items()):
             if now - since > WATCH or new not in devices:
                 del self._since[new]
+                continue
+            if new[0] not in gone:
                 continue
             who = identity(devices[new])
             if who is None:

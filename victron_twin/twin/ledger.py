@@ -10,21 +10,16 @@ import orjson
 
 from victron_twin.catalog.model import Cadence
 
-from .flat import Flat, Path, dotted, flatten, nest, overlaid, size
+from .fit import Fit
+from .flat import Flat, Path, dotted, flatten, nest, overlaid
 from .plan import at, is_new
 from .readings import is_number
 from .shadow import same
-from .twin import OWN, Sheet
+from .sheet import OWN, Sheet
 
 #: Compact JSON of reported, in bytes; the cloud's limit is 8,192 for reported and desired together.
 REPORTED_LIMIT = 6_500
 TOGETHER_LIMIT = 8_000
-#: A field that was left out comes back only where this many bytes stay free, so that it does not come and go.
-MARGIN = 256
-
-#: Stays when a document has to shrink, before any catalogued field.
-_OWN_PRIORITY = 10
-
 #: The part of reported that tells what became of desires; not a field of a device.
 COMMANDS = "commands"
 
@@ -68,10 +63,18 @@ class Ledger:
     limit: int = REPORTED_LIMIT
     held: set[Path] = field(default_factory=set)
     reads: int = 0
-    left_out: set[Path] = field(default_factory=set)
-    _count: int = 0  #: of changes to what is acknowledged
-    _fits: tuple[object, int] = (None, 0)  #: revision of the last sheet that fits whole, and its room
-    _not_due: dict[Cadence, tuple[object, int]] = field(default_factory=dict)
+    _fit: Fit = field(default_factory=Fit)
+    _turns: int = 0  #: of what is acknowledged, other than by a patch that said what the sheet says
+    _sheet: Sheet | None = None  #: that is followed
+    _wanted: Flat = field(default_factory=dict)  #: of it
+    _revision: int = 0  #: up to which its changes are in ``_stirred``
+    _stirred: set[Path] | None = None  #: leaves of it that may differ from what is acknowledged; None: all may
+    _looked: dict[Cadence, tuple[object, int, int, int]] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> set[Path]:
+        """What does not fit."""
+        return self._fit.left_out
 
     def load(self, document: Mapping[str, Any]) -> None:
         """Take what the backend holds as the last acknowledged."""
@@ -80,7 +83,7 @@ class Ledger:
         self._desire(state.get("desired") or {})
         self.version = document.get("version", 0)
         self.reads += 1
-        self._count += 1
+        self._turn()
 
     def _desire(self, desired: dict[str, Any]) -> None:
         self.desired = desired
@@ -90,10 +93,11 @@ class Ledger:
         """The backend took a patch. False where somebody else has written in between: load again."""
         if patch.desired:
             self._desire(overlaid(self.desired, patch.desired))
+        if patch.remove or not patch.set.keys() <= self.acknowledged.keys():
+            self._turns += 1
         for path in patch.set.keys() - self.acknowledged.keys():
             for there in [p for p in self.acknowledged if _overlap(p, path)]:
                 del self.acknowledged[there]
-        self._count += 1
         self.acknowledged.update(patch.set)
         for removed in patch.remove:
             for there in [p for p in self.acknowledged if p[: len(removed)] == removed]:
@@ -106,7 +110,12 @@ class Ledger:
         """These are not where they were taken for: write them again."""
         for path in paths:
             self.acknowledged.pop(path, None)
-        self._count += 1
+        self._turn()
+
+    def _turn(self) -> None:
+        """What is acknowledged is something else now."""
+        self._turns += 1
+        self._stirred = None
 
     def representatives(self, leaves: Flat) -> Flat:
         """Of leaves that are not held, one for each highest container in which none is held."""
@@ -119,52 +128,36 @@ class Ledger:
     def wanted(self, sheet: Sheet) -> Flat:
         """The leaves to be held: those of the sheet that fit, the ones of low priority out first."""
         room = min(self.limit, TOGETHER_LIMIT - self.desired_size)
-        values = sheet.values
         holding = {path: self.acknowledged[path] for path in self.held & self.acknowledged.keys()}
         if holding:
-            values = {**values, **holding}
-        if not self.left_out:
-            if sheet.revision is not None and not holding and self._fits == (sheet.revision, room):
-                return values
-            if size(values) <= room:
-                if not holding:
-                    self._fits = (sheet.revision, room)
-                return values
-        self.left_out &= values.keys()
-        kept = {path: value for path, value in values.items() if path not in self.left_out}
-        by_priority = sorted(values, key=lambda path: (_priority(sheet, path), path))
-        total = size(kept)
-        for path in by_priority:
-            if total <= room:
-                break
-            if path in kept:
-                del kept[path]
-                self.left_out.add(path)
-                total = size(kept)
-        for path in reversed(by_priority):
-            if path in self.left_out:
-                kept[path] = values[path]
-                if size(kept) > room - MARGIN:
-                    del kept[path]
-                    break
-                self.left_out.discard(path)
-        return kept
+            return self._fit.of(Sheet({**sheet.values, **holding}, sheet.fields), room)
+        changes = self._fit.changes
+        wanted = self._fit.of(sheet, room)
+        if sheet is not self._sheet or self._fit.changes != changes:
+            self._sheet, self._stirred = sheet, None
+        if self._stirred is not None and sheet.followed:
+            self._stirred.update(sheet.changed_since(self._revision))
+        self._revision = sheet.revision
+        self._wanted = wanted
+        return wanted
 
     def due(self, sheet: Sheet, wanted: Flat, cadence: Cadence) -> bool:
         """Whether a leaf of this cadence has changed by its deadband and more."""
         if cadence is Cadence.NEVER:
             return False
-        if sheet.revision is not None and not self.held and self._not_due.get(cadence) == (sheet.revision, self._count):
-            return False
-        for path, value in wanted.items():
+        state = (sheet, self._turns, self._fit.changes)
+        *before, revision = self._looked.get(cadence, (None, 0, 0, 0))
+        known = sheet.followed and wanted is self._wanted and before == list(state)
+        for path in sheet.changed_since(revision) if known else wanted:
+            if path not in wanted:
+                continue
             row = sheet.fields.get(path)
             own = row.cadence if row is not None else _own_cadence(path)
-            if own is cadence and self._moved(path, value, row.deadband if row is not None else 0.0):
+            if own is cadence and self._moved(path, wanted[path], row.deadband if row is not None else 0.0):
                 return True
-        if cadence is Cadence.NORMAL and any(True for _ in self._gone(wanted)):
+        if cadence is Cadence.NORMAL and not known and any(True for _ in self._gone(wanted)):
             return True
-        if not self.held:
-            self._not_due[cadence] = (sheet.revision, self._count)
+        self._looked[cadence] = (*state, sheet.revision)
         return False
 
     def patch(self, wanted: Flat, settle: Collection[Path] = ()) -> Patch | None:
@@ -174,7 +167,7 @@ class Ledger:
         was desired is overwritten with what is reported: where it is to be settled (``settle``), and where the
         reported value of a settled desire moves, so that no delta stays.
         """
-        changed = {p: v for p, v in wanted.items() if self._moved(p, v, 0.0)}
+        changed = self._changed(wanted)
         settling = self.settling(wanted, settle)
         settles = {**settling, **self._followed(changed)}
         desired = {
@@ -185,6 +178,15 @@ class Ledger:
         if changed or desired:
             return Patch(changed, desired=desired, settles=settles)
         return self.removal(wanted)
+
+    def _changed(self, wanted: Flat) -> Flat:
+        """What differs, below the deadband too."""
+        if wanted is not self._wanted or self._sheet is None or not self._sheet.followed:
+            return {path: value for path, value in wanted.items() if self._moved(path, value, 0.0)}
+        stirred = wanted if self._stirred is None else self._stirred
+        changed = {path: wanted[path] for path in stirred if path in wanted and self._moved(path, wanted[path], 0.0)}
+        self._stirred = set(changed)
+        return changed
 
     def removal(self, wanted: Flat) -> Patch | None:
         """What is not wanted any more, as a patch of nulls alone."""
@@ -216,7 +218,7 @@ class Ledger:
     @staticmethod
     def settling(wanted: Flat, settle: Collection[Path]) -> Flat:
         """The leaves that these desires are settled with; the object of an action is several."""
-        return {p: v for p, v in wanted.items() if any(p[: len(path)] == path for path in settle)}
+        return {p: v for p, v in wanted.items() if any(p[: len(path)] == path for path in settle)} if settle else {}
 
     def _followed(self, changed: Flat) -> Flat:
         """The leaves of settled desires whose reported value moves; also where the desire itself was removed since."""
@@ -247,11 +249,6 @@ class Ledger:
 
 def _own_cadence(path: Path) -> Cadence | None:
     return Cadence.CRITICAL if path[0] == COMMANDS else OWN.get(path[-1], Cadence.NORMAL)
-
-
-def _priority(sheet: Sheet, path: Path) -> int:
-    row = sheet.fields.get(path)
-    return row.priority if row is not None else _OWN_PRIORITY
 
 
 def _overlap(one: Path, other: Path) -> bool:

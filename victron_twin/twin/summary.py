@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from victron_twin.catalog import Catalog
 
 from .readings import LONGEST_TEXT, Unreadable, Value, fit
-from .twin import Sheet
+from .sheet import Sheet
 
 SHADOW = "victron-twin"
 

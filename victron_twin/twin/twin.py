@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
 from itertools import chain
@@ -11,44 +10,24 @@ from typing import Any
 
 from victron_twin.catalog import Catalog
 from victron_twin.catalog.commands import Class
-from victron_twin.catalog.model import Cadence, Field, Kind, Layout, ShadowKind, fill
+from victron_twin.catalog.model import Kind, Layout, ShadowKind, fill
 
 from .devices import Device, Live, Report, Slot, number
-from .flat import Flat, Path, dotted, flatten
+from .flat import Path, dotted, flatten
 from .identity import Arrivals
 from .position import EXACT, Positions, Privacy
 from .primary import SYSTEM_BATTERY, Chooser, Key, is_naming
 from .readings import Trouble, Unreadable, decode, is_number
 from .rules import TIMED, Memory
+from .sheet import OWN, Sheet
 from .topics import Topic, parse
 
 #: More topics than any site has; beyond it, new ones are not looked at.
 MOST_TOPICS = 20_000
 
+LAST_UPDATE: Path = ("lastUpdate",)
 #: The service whose positions are private.
 GPS = "gps"
-
-#: The twin's own leaves and how soon a change of them is worth a write; None: never by itself.
-OWN: Mapping[str, Cadence | None] = {
-    "connected": Cadence.CRITICAL,
-    "since": Cadence.CRITICAL,
-    "deviceInstance": Cadence.CRITICAL,
-    "source": Cadence.CRITICAL,
-    "missing": Cadence.NORMAL,
-    "lastUpdate": None,
-}
-
-
-@dataclass(slots=True)
-class Sheet:
-    """One shadow's reported section: its leaves, and the catalogue's row of each that is not the twin's own.
-
-    ``revision`` counts the changes of more than ``lastUpdate``; None: not counted, every sheet may differ.
-    """
-
-    values: Flat = field(default_factory=dict)
-    fields: dict[Path, Field] = field(default_factory=dict)
-    revision: object = None
 
 
 def _quiet(trouble: Trouble, where: str, value: object) -> None:
@@ -103,8 +82,9 @@ class Twin:
         self._restored: set[str] = set()
         self._required = {name: [tuple(n.split(".")) for n in catalog.required(name)] for name in catalog.shadows}
         self._sheets: dict[str, Sheet] = {}
-        self._revision = 0
+        self._moved_lives: list[Live] = []
         self._stale: set[str] = set()
+        self._heard: list[Slot] = []  # since the last look
         self._dirty: set[Live] = set()
         self._held: set[Live] = set()
         self._timed: set[Live] = set()
@@ -148,7 +128,7 @@ class Twin:
         slot.raw = payload
         if slot.feeds or slot.naming:
             self._read(slot)
-            self._dirty.update(slot.feeds)
+            self._heard.append(slot)
             if slot.naming:
                 self._primaries.undecided = True
 
@@ -335,18 +315,35 @@ class Twin:
             if self.complete or name in self._restored:
                 self._make(self.catalog.shadows[name])
         self._stale.clear()
+        for live in self._moved_lives:
+            self._set(live)
+        self._moved_lives.clear()
+        heard: dict[str, float] = {}
+        for device in self.devices.values():
+            if device.heard > heard.get(device.service, 0.0):
+                heard[device.service] = device.heard
         for name, sheet in self._sheets.items():
-            services = self.catalog.shadows[name].services
-            heard = max((d.heard for d in self.devices.values() if d.service in services), default=0.0)
-            if heard:
-                sheet.values[("lastUpdate",)] = iso(heard)
+            newest = max(heard.get(service, 0.0) for service in self.catalog.shadows[name].services)
+            if newest and sheet.values.get(LAST_UPDATE) != iso(newest):
+                sheet.set(LAST_UPDATE, iso(newest))
         return dict(self._sheets)
+
+    def _set(self, live: Live) -> None:
+        """Another value of a leaf that is there; where it comes or goes, the sheet has been made anew."""
+        device = live.device
+        kind = self.catalog.shadow_of(device.service)
+        sheet = self._sheets.get(kind.name) if kind is not None else None
+        place = self._place(kind, device) if kind is not None else None
+        if sheet is None or place is None:
+            return
+        path = place + live.path
+        if path in sheet.fields and sheet.values[path] != live.shown:
+            sheet.set(path, live.shown)
 
     def _make(self, kind: ShadowKind) -> None:
         """One shadow's sheet anew; none where the site has no device for it."""
         self._sheets.pop(kind.name, None)
-        self._revision += 1
-        sheet = Sheet(revision=self._revision)
+        sheet = Sheet(followed=True)
         for device, place in self.placed(kind):
             self._fill(sheet, device, place)
         if not sheet.values:
@@ -376,17 +373,27 @@ class Twin:
                 self._dirty.update(view.fields.values())
 
     def _look(self, now: float) -> None:
+        for slot in self._heard:
+            self._dirty.update(slot.feeds)
+        self._heard.clear()
         for live in self._dirty:
             if live.device.connected:
-                if live.look(now, self.catalog, self._report):
-                    self._touch(live.device.service)
+                self._look_at(live, now, self._report)
                 if live.invalid_since is not None:
                     self._held.add(live)
         self._dirty.clear()
         for live in chain(self._timed, tuple(self._held)):
-            if live.device.connected and live.look(now, self.catalog, _quiet):
-                self._touch(live.device.service)
+            if live.device.connected:
+                self._look_at(live, now, _quiet)
         self._held = {live for live in self._held if live.invalid_since is not None and live.shown is not None}
+
+    def _look_at(self, live: Live, now: float, report: Report) -> None:
+        before = live.shown
+        if live.look(now, self.catalog, report):
+            if before is None or live.shown is None or live.device.service == GPS:
+                self._touch(live.device.service)
+            else:
+                self._moved_lives.append(live)
 
     def _place(self, kind: ShadowKind, device: Device) -> Path | None:
         """Where a device stands in its shadow; None: nowhere."""
