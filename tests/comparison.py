@@ -14,6 +14,9 @@ from victron_twin.twin.primary import SYSTEM_BATTERY
 from victron_twin.twin.readings import Unreadable, fit, is_number
 from victron_twin.twin.rules import RULES, TIMED, Memory
 
+#: A position is shown anew once it has moved by 20 m: these, in degrees, are less.
+POSITION = {"latitude": 0.00018, "longitude": 0.00018}
+
 Reported = Callable[[str], Mapping[str, Any]]
 
 
@@ -108,4 +111,8 @@ def _at(section: Mapping[str, Any], name: str) -> Any:
 
 
 def _near(value: object, shown: object, row: Field) -> bool:
-    return is_number(value) and is_number(shown) and abs(value - shown) <= row.deadband + 1e-6
+    return (
+        is_number(value)
+        and is_number(shown)
+        and abs(value - shown) <= max(row.deadband, POSITION.get(row.name, 0.0)) + 1e-6
+    )

@@ -34,7 +34,8 @@ def differences(world: World) -> list[str]:
 
 def freeze_the_model(world: World) -> None:
     """The devices measure nothing new: what the shadows must come to stands still."""
-    world.site._turns = dict.fromkeys(world.site._turns, lambda: None)
+    turns = world.site.world.turns
+    turns.update(dict.fromkeys(turns, lambda: None))
     world.gx.speed = 0.0
 
 
