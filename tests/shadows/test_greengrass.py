@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 
 from tests.asynchronous import asynchronous, until, wait
@@ -36,7 +37,7 @@ pytestmark = [pytest.mark.integration, needs_sdk]
 
 THING = "van"
 TWIN = "victron-twin"
-COMPONENT = "com.vanlance.vehicle-components.VictronTwin"
+RECIPE = Path(__file__).parents[2] / "recipe.yaml"
 
 
 def conforms(backend: GreengrassBackend) -> ShadowBackend:
@@ -409,6 +410,27 @@ async def test_what_the_access_control_lacks_is_named(make: Make) -> None:
         assert error is Unauthorized
         assert f"aws.greengrass#{operation} on {resource}" in message
         assert "accessControl" in message
+
+
+@asynchronous
+async def test_the_recipe_allows_all_that_it_does(make: Make) -> None:
+    recipe = yaml.safe_load(RECIPE.read_text())
+    site = make(access=recipe["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"])
+    name = "victron-vebus"
+    told: list[Any] = []
+    site.backend.on_cloud(lambda *args: told.append(args))
+    await site.up()
+    assert await site.backend.probe() is True
+    await site.report(shadow=name, mode="On")
+    await site.report(shadow=TWIN, a=1)
+    site.shadows.update(THING, name, {"state": {"desired": {"mode": "Off"}}})
+    await site.heard(2)
+    assert (await site.backend.get(THING, name))["version"] == 2
+    await until(site.shadows.settled)
+    assert (await site.backend.cloud_document(THING, name))["state"]["delta"] == {"mode": "Off"}
+    await until(lambda: told)
+    assert await site.backend.named_shadows(THING) == [TWIN, name]
+    await site.backend.delete(THING, name)
 
 
 @asynchronous
