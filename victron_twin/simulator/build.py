@@ -7,7 +7,7 @@ from random import Random
 from victron_twin.simulator import drivers, rules, systemtable, van
 from victron_twin.simulator.bus import Bus, Service, Value, expanded
 from victron_twin.simulator.loads import Loads
-from victron_twin.simulator.power import ABSORPTION, BULK, FLOAT, Battery, Day, Mppt, Multi, Power
+from victron_twin.simulator.power import ABSORPTION, BULK, FLOAT, Battery, Day, Mppt, Power
 from victron_twin.simulator.settings import settings
 from victron_twin.simulator.world import World
 
@@ -42,6 +42,9 @@ class Van(World):
     def connect(self, mains: bool) -> None:
         """Plug in at a campsite, or leave."""
         self.power.multi.shore = mains
+
+    def wrote(self, service: Service, path: str) -> None:
+        """Nothing here is one thing in two services."""
 
     def act(self, service: Service, path: str, value: Value) -> None:
         """Reset the inverter, or set its charge stage."""
@@ -83,10 +86,10 @@ def owners_limits(settings: Service) -> tuple[float | None, float | None]:
 def _power(random: Random) -> Power:
     """A 280 Ah battery, 640 W of solar on two chargers, and a MultiPlus without shore power."""
     mppts = [
-        Mppt(440.0, 30.0, 18.9, history(random, 31, 440.0), 31, total=1234.56, user=412.07),
-        Mppt(200.0, 15.0, 37.2, history(random, 2, 200.0), 2, total=0.31, user=0.31),
+        Mppt(440.0, 30.0, 18.9, history(random, 31, 440.0, 21.6), 31, total=1234.56, user=412.07),
+        Mppt(200.0, 15.0, 37.2, history(random, 2, 200.0, 42.8), 2, total=0.31, user=0.31),
     ]
-    return Power(Battery(), mppts, Multi())
+    return Power(Battery(), mppts)
 
 
 def _bus(portal_id: str, firmware: str) -> Bus:
@@ -113,8 +116,11 @@ def _bus(portal_id: str, firmware: str) -> Bus:
     return Bus(tables)
 
 
-def history(random: Random, days: int, watts: float) -> list[Day]:
-    """The days that a solar charger with so many watts of panels has been through, today first."""
+def history(random: Random, days: int, watts: float, panel: float, series: int = 1) -> list[Day]:
+    """The days that a solar charger has been through, today first.
+
+    ``watts`` is what its panels give, ``panel`` their open voltage, ``series`` the battery's voltage by 12 V.
+    """
     past = []
     for age in range(days):
         produced = watts / 1000.0 * random.uniform(1.5, 5.5) if age else 0.02
@@ -125,10 +131,10 @@ def history(random: Random, days: int, watts: float) -> list[Day]:
                 number=days - 1 - age + 400,
                 produced=produced,
                 peak=peak,
-                highest_pv=21.6 if watts > 300.0 else 42.8,
-                highest_current=peak / 13.4,
-                lowest=random.uniform(12.7, 13.0),
-                highest=random.uniform(13.9, 14.3),
+                highest_pv=panel,
+                highest_current=peak / 13.4 / series,
+                lowest=random.uniform(12.7, 13.0) * series,
+                highest=random.uniform(13.9, 14.3) * series,
                 times=times if age else {BULK: 3_000.0, ABSORPTION: 0.0, FLOAT: 0.0},
             )
         )

@@ -6,7 +6,7 @@ import math
 from random import Random
 
 from victron_twin.simulator.bus import Service, Value, float32
-from victron_twin.simulator.power import ABSORPTION, BULK, FLOAT, Mppt, Power
+from victron_twin.simulator.power import ABSORPTION, BULK, FLOAT, Charging, Mppt, Power
 
 #: Part of the measurements that is sent although it is the same as before.
 _AGAIN = 0.28
@@ -64,51 +64,58 @@ def battery(service: Service, power: Power, random: Random, air: float) -> None:
     )
 
 
-def solarcharger(service: Service, mppt: Mppt, power: Power, random: Random, air: float) -> None:
-    """A SmartSolar charger: 10 mV, 0.1 A, 10 Wh."""
+def solarcharger(service: Service, mppt: Mppt, power: Charging, random: Random, air: float) -> None:
+    """A SmartSolar charger: 10 mV, 0.1 A, 10 Wh; with several trackers it has no voltage of all its panels."""
     measure = Meter(service, random)
     volts = power.battery.voltage + 0.004 * mppt.current
     measure("/Dc/0/Voltage", rounded(volts + random.gauss(0.0, 0.005), 0.01))
     measure("/Dc/0/Current", rounded(mppt.current, 0.1))
-    measure("/Pv/V", rounded(mppt.pv_voltage + random.gauss(0.0, 0.02), 0.01))
+    if "/Pv/V" in service.values:
+        measure("/Pv/V", rounded(mppt.pv_voltage + random.gauss(0.0, 0.02), 0.01))
     measure("/Yield/Power", rounded(mppt.current * volts / mppt.EFFICIENCY, 0.01))
     tracking = 0 if not mppt.awake else 2 if mppt.pv_power >= mppt.available * 0.97 else 1
     shared = power.charge_limit
     service.update(
         {
-            "/State": power.stage if mppt.awake else 0,
+            "/State": power.state if mppt.awake else 0,
             "/DeviceOffReason": (0 if mppt.on else 4) | (0 if mppt.available > 1.0 else 1),
             "/MppOperationMode": tracking,
             "/Yield/System": rounded(mppt.total, 0.01),
             "/Yield/User": rounded(mppt.user, 0.01),
-            "/Link/NetworkMode": 1,
+            "/Link/NetworkMode": power.network_mode,
             "/Link/VoltageSense": rounded(power.battery.voltage, 0.01),
             "/Link/TemperatureSense": rounded(air + 1.5, 0.1),
             "/Link/BatteryCurrent": rounded(power.battery.current, 0.1),
             "/Link/ChargeCurrent": None if shared is None else float32(min(shared, mppt.rated)),
             "/Link/ChargeVoltage": None if power.voltage_limit is None else float32(power.target),
-            "/History/Overall/MaxBatteryVoltage": rounded(max(day.highest for day in mppt.days), 0.01),
-            "/History/Overall/MaxPvVoltage": rounded(max(day.highest_pv for day in mppt.days), 0.01),
-            "/History/Overall/MinBatteryVoltage": rounded(min(day.lowest for day in mppt.days), 0.01),
         }
     )
     whole = service.get("/History/Daily/0/Nr") != mppt.days[0].number  # a new day: all move on
-    for number, day in enumerate(mppt.days if whole else mppt.days[:1]):
+    service.update(history(mppt, len(mppt.days) if whole else 1))
+
+
+def history(mppt: Mppt, days: int) -> dict[str, Value]:
+    """What a solar charger tells of its last days, today being one of them, and of all its life."""
+    told: dict[str, Value] = {
+        "/History/Overall/MaxBatteryVoltage": rounded(max(day.highest for day in mppt.days), 0.01),
+        "/History/Overall/MaxPvVoltage": rounded(max(day.highest_pv for day in mppt.days), 0.01),
+        "/History/Overall/MinBatteryVoltage": rounded(min(day.lowest for day in mppt.days), 0.01),
+    }
+    for number, day in enumerate(mppt.days[:days]):
         at = f"/History/Daily/{number}"
-        service.update(
-            {
-                f"{at}/MaxBatteryCurrent": rounded(day.highest_current, 0.1),
-                f"{at}/MaxBatteryVoltage": rounded(day.highest, 0.01),
-                f"{at}/MaxPower": float(round(day.peak)),
-                f"{at}/MaxPvVoltage": rounded(day.highest_pv, 0.01),
-                f"{at}/MinBatteryVoltage": rounded(day.lowest, 0.01),
-                f"{at}/Nr": day.number,
-                f"{at}/TimeInAbsorption": float(int(day.times[ABSORPTION] / 60.0)),
-                f"{at}/TimeInBulk": float(int(day.times[BULK] / 60.0)),
-                f"{at}/TimeInFloat": float(int(day.times[FLOAT] / 60.0)),
-                f"{at}/Yield": rounded(day.produced, 0.01),
-            }
-        )
+        told |= {
+            f"{at}/MaxBatteryCurrent": rounded(day.highest_current, 0.1),
+            f"{at}/MaxBatteryVoltage": rounded(day.highest, 0.01),
+            f"{at}/MaxPower": float(round(day.peak)),
+            f"{at}/MaxPvVoltage": rounded(day.highest_pv, 0.01),
+            f"{at}/MinBatteryVoltage": rounded(day.lowest, 0.01),
+            f"{at}/Nr": day.number,
+            f"{at}/TimeInAbsorption": float(int(day.times[ABSORPTION] / 60.0)),
+            f"{at}/TimeInBulk": float(int(day.times[BULK] / 60.0)),
+            f"{at}/TimeInFloat": float(int(day.times[FLOAT] / 60.0)),
+            f"{at}/Yield": rounded(day.produced, 0.01),
+        }
+    return told
 
 
 def vebus(service: Service, power: Power, random: Random, air: float, uptime: float) -> None:

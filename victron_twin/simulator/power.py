@@ -1,4 +1,4 @@
-"""The electricity of a small van: a battery, solar chargers, an inverter/charger, and where the power goes.
+"""The electricity of a site: a battery, solar chargers, and an inverter/charger as a small van has one.
 
 Signs: battery current and power are positive while charging, as Victron has them; loads are positive.
 """
@@ -9,7 +9,7 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-BULK, ABSORPTION, FLOAT = 3, 4, 5
+BULK, ABSORPTION, FLOAT, EXTERNAL = 3, 4, 5, 252
 CHARGER_ONLY, INVERTER_ONLY, ON, OFF = 1, 2, 3, 4
 
 #: Rest voltage of four lithium iron phosphate cells by state of charge.
@@ -28,9 +28,10 @@ def rest_voltage(soc: float) -> float:
 
 @dataclass
 class Battery:
-    """``capacity`` in Ah, ``soc`` from 0 to 1; counters in kWh and Ah."""
+    """``capacity`` in Ah, ``series`` times 12 V, ``soc`` from 0 to 1; counters in kWh and Ah."""
 
     capacity: float = 280.0
+    series: int = 1
     resistance: float = 0.0045
     soc: float = 0.875
     current: float = 0.0
@@ -50,11 +51,16 @@ class Battery:
         """Ah taken out since full."""
         return (1.0 - self.soc) * self.capacity
 
+    @property
+    def rest(self) -> float:
+        """The voltage without current."""
+        return rest_voltage(self.soc) * self.series
+
     def step(self, seconds: float, current: float) -> None:
         """Carry a current for a time."""
         self.current = current
         self.soc = max(0.0, min(1.0, self.soc + current * seconds / 3600.0 / self.capacity))
-        self.voltage = rest_voltage(self.soc) + current * self.resistance
+        self.voltage = self.rest + current * self.resistance
         energy = self.voltage * current * seconds / 3.6e6
         self.charged += max(0.0, energy)
         self.discharged -= min(0.0, energy)
@@ -189,22 +195,22 @@ class Multi:
 
 
 @dataclass
-class Power:
-    """All of it together.
+class Charging:
+    """A battery and its solar chargers.
 
     ``charge_limit`` (A) and ``voltage_limit`` (V) are the owner's limits for all chargers; None is none.
+    ``network_mode`` is how the GX controls the chargers, as it tells them: with the bit 4 they follow its voltage.
     """
 
     battery: Battery
     mppts: list[Mppt]
-    multi: Multi
+    network_mode: int = 1
     absorption: float = 14.2
     float_: float = 13.5
     charge_limit: float | None = None
     voltage_limit: float | None = None
     stage: int = BULK
     in_stage: float = 0.0
-    dc_load: float = 0.0
 
     @property
     def target(self) -> float:
@@ -212,9 +218,34 @@ class Power:
         wanted = self.float_ if self.stage == FLOAT else self.absorption
         return wanted if self.voltage_limit is None else min(wanted, self.voltage_limit)
 
+    @property
+    def state(self) -> int:
+        """What a charger at work says that it does."""
+        return EXTERNAL if self.network_mode & 4 else self.stage
+
     def set_stage(self, stage: int) -> None:
         """Go to a charge stage."""
         self.stage, self.in_stage = stage, 0.0
+
+    def next_stage(self, seconds: float) -> None:
+        """Go on to the next charge stage when it is time."""
+        self.in_stage += seconds
+        battery = self.battery
+        few = battery.capacity / 56.0
+        if self.stage == BULK and battery.voltage >= self.target - 0.03 * battery.series:
+            self.set_stage(ABSORPTION)
+        elif self.stage == ABSORPTION and (self.in_stage > 3600.0 or 0.0 <= battery.current < few):
+            self.set_stage(FLOAT)
+        elif self.stage == FLOAT and battery.voltage < 13.2 * battery.series and self.in_stage > 60.0:
+            self.set_stage(BULK)
+
+
+@dataclass
+class Power(Charging):
+    """All of a van's electricity together."""
+
+    multi: Multi = field(default_factory=Multi)
+    dc_load: float = 0.0
 
     def step(self, seconds: float, irradiance: float, dc_load: float, ac_load: float) -> None:
         """Let a time pass (at most some ten seconds at once)."""
@@ -230,7 +261,7 @@ class Power:
         if multi.mains:
             spare = multi.input_limit * 230.0 - ac_load - 6.0
             offers.append(max(0.0, min(multi.rated, spare * 0.91 / voltage)))
-        wanted = max(0.0, drawn + (self.target - rest_voltage(battery.soc)) / battery.resistance)
+        wanted = max(0.0, drawn + (self.target - battery.rest) / battery.resistance)
         if self.charge_limit is not None:
             wanted = min(wanted, drawn + self.charge_limit)
         currents = []
@@ -241,14 +272,4 @@ class Power:
         for mppt, current in zip(self.mppts, currents, strict=False):
             mppt.deliver(seconds, current, battery.voltage, self.stage)
         multi.run(seconds, ac_load, currents[len(self.mppts)] if multi.mains else 0.0, battery.voltage)
-        self._next_stage(seconds)
-
-    def _next_stage(self, seconds: float) -> None:
-        self.in_stage += seconds
-        voltage = self.battery.voltage
-        if self.stage == BULK and voltage >= self.target - 0.03:
-            self.set_stage(ABSORPTION)
-        elif self.stage == ABSORPTION and (self.in_stage > 3600.0 or 0.0 <= self.battery.current < 5.0):
-            self.set_stage(FLOAT)
-        elif self.stage == FLOAT and voltage < 13.2 and self.in_stage > 60.0:
-            self.set_stage(BULK)
+        self.next_stage(seconds)

@@ -8,6 +8,7 @@ from random import Random
 
 from victron_twin.simulator.build import Van
 from victron_twin.simulator.bus import Bus, Range, Service, Value
+from victron_twin.simulator.estate import Estate
 from victron_twin.simulator.rules import ALIASES
 from victron_twin.simulator.world import World
 from victron_twin.simulator.writes import Refused, check, setting
@@ -60,6 +61,24 @@ class Site:
         given: daylight, and more is used than the sun gives. The sun's year is that of ``time``.
         """
         world = Van(random, time=time, hour=hour, portal_id=portal_id, firmware=firmware)
+        return cls(world.bus, world)
+
+    @classmethod
+    def large(
+        cls,
+        random: Random,
+        *,
+        time: float,
+        hour: float | None = None,
+        portal_id: str = "c0619ab2d3e4",
+        firmware: str = "v3.70",
+    ) -> Site:
+        """A house, a barn and a boat with one of every kind of device, on the grid; the arguments as of :meth:`van`.
+
+        Three batteries, five solar chargers, three Quattros on three phases with the grid and a generator, and what
+        else a GX knows: about 3,000 topics.
+        """
+        world = Estate(random, time=time, hour=hour, portal_id=portal_id, firmware=firmware)
         return cls(world.bus, world)
 
     @property
@@ -206,6 +225,7 @@ class Site:
         alias = ALIASES.get(service.kind + path)
         if alias is not None:
             service.put(alias, value)
+        self.world.wrote(service, path)
 
     def _mapping(self, service: Service, name: str | None) -> None:
         self.bus["system/0"].put(f"/ServiceMapping/com_victronenergy_{service.kind}_{service.instance}", name)

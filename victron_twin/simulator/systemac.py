@@ -40,19 +40,19 @@ def refresh(it: Service, settings: Service, bus: Bus) -> None:
     out = _phases(vebus, "/Ac/Out/L{}/P", "/Ac/Out/L{}/I")
     from_grid = _measured(grid) or (taken if connected and source in (GRID, SHORE) else {})
     from_genset = _measured(genset) or (taken if connected and source == GENERATOR else {})
-    _show(it, "Grid", from_grid, vebus)
-    _show(it, "Genset", from_genset, vebus)
-    _show(it, "ActiveIn", taken, vebus)
+    _show(it, "Grid", from_grid)
+    _show(it, "Genset", from_genset)
+    _show(it, "ActiveIn", taken)
     on_output = {phase: out[phase] + pv["PvOnOutput"].get(phase, _Flow()) for phase in out}
     on_input = {}
     if grid is not None:
         through = taken if source in (GRID, SHORE) else {}
         supply = {phase: flow + pv["PvOnGrid"].get(phase, _Flow()) for phase, flow in from_grid.items()}
         on_input = {phase: flow.less(through.get(phase, _Flow())) for phase, flow in supply.items()}
-    _show(it, "ConsumptionOnOutput", on_output, vebus)
-    _show(it, "ConsumptionOnInput", on_input, vebus)
+    _show(it, "ConsumptionOnOutput", on_output)
+    _show(it, "ConsumptionOnInput", on_input)
     used = {p: on_output.get(p, _Flow()) + on_input.get(p, _Flow()) for p in _PHASES if p in on_output or p in on_input}
-    _show(it, "Consumption", used, vebus)
+    _show(it, "Consumption", used)
     _inputs(it, inputs, active if connected else None, {GRID: grid, SHORE: grid, GENERATOR: genset}, vebus)
     it.update(
         {
@@ -61,6 +61,7 @@ def refresh(it: Service, settings: Service, bus: Bus) -> None:
             "/Ac/Grid/DeviceType": None if grid is None else grid.get("/DeviceType"),
             "/Ac/Grid/ProductId": None if grid is None else grid["/ProductId"],
             "/Ac/Genset/ProductId": None if genset is None else genset["/ProductId"],
+            "/PvInvertersProductIds": [inverter["/ProductId"] for inverter in bus.kind("pvinverter")] or None,
             "/Devices/NumberOfVebusDevices": 0 if vebus is None else 1,
             "/SystemState/State": None if vebus is None else vebus["/State"],
             "/VebusInstance": None if vebus is None else vebus.instance,
@@ -113,11 +114,12 @@ def _solar(it: Service, bus: Bus, name: str, positions: tuple[int, ...]) -> dict
         if inverter["/Position"] in positions:
             for phase, flow in _measured(inverter).items():
                 flows[phase] = flow + flows.get(phase, _Flow())
-    _show(it, name, flows, None)
+    _show(it, name, flows)
+    it.put(f"/Ac/{name}/Total/Power", sum(_number(flow.power) for flow in flows.values()) if flows else None)
     return flows
 
 
-def _show(it: Service, name: str, flows: dict[int, _Flow], vebus: Service | None) -> None:
+def _show(it: Service, name: str, flows: dict[int, _Flow]) -> None:
     for phase in _PHASES:
         flow = flows.get(phase, _Flow())
         it.put(f"/Ac/{name}/L{phase}/Power", flow.power)

@@ -21,7 +21,7 @@ def system(portal_id: str) -> Table:
         "/Ac/In/{0,1}/{Connected,DeviceInstance,ServiceName,ServiceType,Source,VrmDeviceInstance}": None,
         "/Ac/In/NumberOfAcInputs": 1,
         "/Ac/{PvOnGenset,PvOnGrid,PvOnOutput}/{L1,L2,L3}/{Current,Power}": None,
-        "/Ac/{PvOnGenset,PvOnGrid,PvOnOutput}/NumberOfPhases": None,
+        "/Ac/{PvOnGenset,PvOnGrid,PvOnOutput}/{NumberOfPhases,Total/Power}": None,
         "/{ActiveBatteryService,ActiveBmsInstance,ActiveBmsService,AutoSelectedBatteryMeasurement}": None,
         "/{AutoSelectedBatteryService,AutoSelectedTemperatureService,AvailableBatteries}": None,
         "/{AvailableBatteryMeasurements,AvailableBatteryServices,AvailableBmsServices}": None,

@@ -64,6 +64,10 @@ class World(ABC):
         """Do what a write to an action asks for."""
 
     @abstractmethod
+    def wrote(self, service: Service, path: str) -> None:
+        """Follow what was written, where another device has to: at once, not at its next turn."""
+
+    @abstractmethod
     def connect(self, mains: bool) -> None:
         """Connect shore power or the grid, or take it away."""
 
