@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any, ClassVar
 from twisted.python import usage
 
 from . import arguments
+from .simulator.sites import ENVIRONMENT, SITES, site
 
 #: The port of the page, and how many above it are tried where it is taken.
 PORT, TRIES = 8480, 50
@@ -38,9 +40,14 @@ COLUMNS = (
 class Options(usage.Options):
     synopsis = "[options]"
     optParameters: ClassVar = [
-        ["state-dir", None, ".demo", "The folder of the demo's state."],
+        ["state-dir", None, None, "The folder of the demo's state [.demo, for another site .demo/<site>]."],
         ["port", None, PORT, "The port of the page; where it is taken, the next free one.", arguments.port],
+        ["site", None, SITES[0], f"The site of the simulated GX: {' or '.join(SITES)}.", site],
     ]
+
+    def postOptions(self) -> None:
+        if self["state-dir"] is None:
+            self["state-dir"] = ".demo" if self["site"] == SITES[0] else f".demo/{self['site']}"
 
 
 def main(options: usage.Options) -> int:
@@ -64,6 +71,7 @@ def main(options: usage.Options) -> int:
             ],
             stdout=output,
             stderr=subprocess.STDOUT,
+            env={**os.environ, ENVIRONMENT: options["site"]},
         )
     try:
         return Demo(f"http://127.0.0.1:{port}", service, log).show()

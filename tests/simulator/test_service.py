@@ -19,7 +19,7 @@ from tests.asynchronous import asynchronous, wait
 from tests.support import needs
 from victron_twin.simulator.gx import GX
 from victron_twin.simulator.listener import CertificateError
-from victron_twin.simulator.service import SimulatedGX, simulated_van
+from victron_twin.simulator.service import SimulatedGX, simulated_gx
 
 PORTAL = "c0619abcdef0"
 Make = Callable[..., SimulatedGX]
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 
 
 def van() -> GX:
-    return simulated_van(_reactor(), password="right", portal_id=PORTAL, seed=1)
+    return simulated_gx(_reactor(), password="right", portal_id=PORTAL, seed=1)
 
 
 def _reactor() -> Any:
@@ -136,6 +136,6 @@ async def test_it_can_be_stopped_at_once_and_started_again(make: Make) -> None:
 
 
 def test_each_seed_is_another_van() -> None:
-    one, same, other = (simulated_van(_reactor(), password=None, portal_id=PORTAL, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (simulated_gx(_reactor(), password=None, portal_id=PORTAL, seed=seed) for seed in (1, 1, 2))
     topic = "solarcharger/279/History/Daily/5/Yield"
     assert one.value(topic) == same.value(topic) != other.value(topic)

@@ -25,6 +25,7 @@ from victron_twin.state import StateError
 
 from .listener import CertificateError, gx_certificate
 from .service import certificate_pin
+from .sites import ENVIRONMENT, SITES
 
 #: Nothing hangs on this inverter: what could switch a real site off is allowed too.
 ALLOWED = ("victron-vebus.mode=*",)
@@ -53,6 +54,7 @@ def demo_gx(reactor: Any, config: Config) -> tuple[Service, Config]:
         [
             *(sys.executable, "-m", "victron_twin.cli", "simulate", "--port", str(port)),
             *("--password-file", str(password), "--folder", str(folder), "--child"),
+            *("--site", os.environ.get(ENVIRONMENT, SITES[0])),
         ],
         env=dict(os.environ),
     )

@@ -132,10 +132,18 @@ def certificate_pin(certificate: Path) -> str:
     return sha256(loaded.public_bytes(Encoding.DER)).hexdigest()
 
 
-def simulated_van(
-    reactor: IReactorTime, *, password: str | None, portal_id: str, speed: float = 1.0, seed: int | None = None
+def simulated_gx(
+    reactor: IReactorTime,
+    site: str = "van",
+    *,
+    password: str | None,
+    portal_id: str,
+    speed: float = 1.0,
+    seed: int | None = None,
 ) -> GX:
-    """A GX in a van whose day begins two hours after sunrise now; without a seed each differs."""
+    """A GX in a ``site`` whose day begins two hours after sunrise now: van or large. Without a seed each differs."""
     random = Random(seed)
-    site = Site.van(random, time=reactor.seconds(), portal_id=portal_id)
-    return GX(reactor, site, random, password=password, speed=speed)
+    make = Site.large if site == "large" else Site.van
+    return GX(
+        reactor, make(random, time=reactor.seconds(), portal_id=portal_id), random, password=password, speed=speed
+    )
