@@ -101,7 +101,8 @@ class ShadowSync(Service):
         """Deltas may have been missed: read all that the backend holds."""
         for shadow in self._shadows.values():
             shadow.stale = shadow.due = shadow.unverified = True
-            if not shadow.busy and self.clock.seconds() >= shadow.not_before:
+            shadow.wait = shadow.not_before = 0.0  # what it waited for is over
+            if not shadow.busy:
                 self._send(shadow)
 
     def repair(self, shadow: Shadow, left: Flat, behind: Collection[Path]) -> None:
