@@ -11,6 +11,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.ssl import Certificate, CertificateOptions, PrivateCertificate
 
 from tests.gx.certificates import Identity
 from tests.mosquitto import HOST, Mosquitto
@@ -197,6 +198,10 @@ class IoTCore:
         #: Of a device that nobody knows.
         self.stranger = _identity(folder / "stranger", "device", Identity("Nobody", authority=True))
         server = Identity("localhost", ["localhost", HOST], authority)
+        #: What a server of the test's own needs to be taken for this one.
+        self.tls: CertificateOptions = PrivateCertificate.loadPEM(server.key_pem() + server.pem).options(
+            Certificate.loadPEM(authority.pem)
+        )
         (folder / "server").mkdir()
         self._service_files = _identity(folder / "service", "service", authority)
         self.write_acl(allow)
@@ -207,6 +212,7 @@ class IoTCore:
                 f"cafile {self.ca}",
                 "require_certificate true",
                 "use_identity_as_username true",
+                "set_tcp_nodelay true",
                 f"acl_file {self._acl}",
             ],
         )
@@ -222,7 +228,7 @@ class IoTCore:
     def start(self) -> None:
         self.service.start()
         self.broker.start()
-        self._client.connect_async("localhost", self.broker.port, keepalive=5)
+        self._client.connect_async("localhost", self.broker.port)
         self._client.loop_start()
 
     def stop(self) -> None:

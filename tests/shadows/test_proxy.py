@@ -10,21 +10,18 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 
 from tests.asynchronous import asynchronous, until, wait
 from tests.greengrass.bench import Bench, needs_sdk
-from victron_twin.shadows.backend import Delta, ShadowBackend, Throttled, Unauthorized, Unavailable
+from victron_twin.shadows.backend import ShadowBackend, Throttled, Unauthorized, Unavailable
 from victron_twin.shadows.proxy import ProxyTransport
 from victron_twin.shadows.topics import TopicBackend
 from victron_twin.shadows.transport import Transport
 
 from .backend_contract import NAME, NAMES, BackendContract
+from .follower import SHADOWS, THING, Follower
 
 pytestmark = needs_sdk
-
-THING = "van"
-SHADOWS = f"$aws/things/{THING}/shadow/name"
 
 
 def conforms(transport: ProxyTransport) -> Transport:
@@ -56,34 +53,14 @@ class TestJavaNucleusWithoutShadowManager(TestNucleusLite):
     lite = False
 
 
-class Site:
-    """A nucleus, a link to it and a backend over that; ``missed`` counts when deltas may have been."""
+class Site(Follower):
+    """A nucleus, a link to it and a backend over that."""
 
     def __init__(self, bench: Bench) -> None:
+        super().__init__(bench.clock, backend_of(bench))
         self.bench = bench
         self.nucleus = bench.nucleus
         self.cloud = bench.cloud
-        self.backend = backend_of(bench)
-        self.deltas: list[Delta] = []
-        self.missed = 0
-        self.backend.watch(self.deltas.append, self._missed)
-
-    def _missed(self) -> None:
-        self.missed += 1
-
-    async def report(self, **values: Any) -> int:
-        answer = await self.backend.update(THING, NAME, {"state": {"reported": values}})
-        return int(answer["version"])
-
-    async def report_until_accepted(self, **values: Any) -> None:
-        for _ in range(100):
-            try:
-                await self.report(**values)
-            except Unavailable:
-                await deferLater(self.bench.clock, 1)
-            else:
-                return
-        raise AssertionError("it was never accepted")
 
     def desire(self, **values: Any) -> None:
         self.cloud.update(THING, NAME, {"state": {"desired": values}})
