@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from random import Random
@@ -37,7 +38,7 @@ _PANELS = {
 #: What else gives current to the 48 V battery, and what takes it.
 _GIVERS = ("alternator/10", "dcsource/293", "fuelcell/5", "dcgenset/1", "multi/4", "inverter/278")
 _TAKERS = (("dcsystem/295", "/Dc/0/Current"), ("motordrive/6", "/Dc/0/Current"), ("dcdc/290", "/Dc/In/I"))
-#: Of each PV inverter: watts under full light.
+#: Of the PV inverter at the AC output, and the one before the input: watts under full light.
 _PV_INVERTERS = {"pvinverter/20": 7400.0, "pvinverter/21": 4600.0}
 
 
@@ -55,6 +56,7 @@ class Estate(World):
         self.light = 0.0
         self.volts, self.hertz = [230.0, 230.0, 230.0], 50.0
         self.plant = _plant(random)
+        self.mppts = dict(zip(_PANELS, self.plant.mppts, strict=True))
         self.barn = Mppt(3400.0, 60.0, 212.0, history(random, 2, 3400.0, 240.0, 4), 2, total=940.2, user=940.2)
         self.boat = Battery(capacity=220.0, soc=0.82, resistance=0.006, drawn=6110.8, cycles=18)
         self.house = House(Random(random.random()))
@@ -133,13 +135,10 @@ class Estate(World):
         self._control()
         self._loads(seconds)
         self._boat(seconds)
+        volts = self.plant.battery.voltage
         self.barn.light(seconds, light)
-        self.barn.deliver(seconds, self.barn.available * Mppt.EFFICIENCY / self.plant.battery.voltage, *self._dc)
+        self.barn.deliver(seconds, self.barn.available * Mppt.EFFICIENCY / volts, volts, self.plant.stage)
         self.plant.step(seconds, light)
-
-    @property
-    def _dc(self) -> tuple[float, int]:
-        return self.plant.battery.voltage, self.plant.stage
 
     def _control(self) -> None:
         """Take over what was set on the bus."""
@@ -152,11 +151,11 @@ class Estate(World):
             quattros.ignored[number] = vebus.number(f"/Ac/Control/IgnoreAcIn{number + 1}") == 1.0
         plant.charge_limit, plant.voltage_limit = owners_limits(owner)
         plant.floor = owner.number("/Settings/CGwacs/BatteryLife/MinimumSocLimit", 10.0) / 100.0
-        least = owner.number("/Settings/CGwacs/MaxDischargePower", -1.0)
-        plant.discharge_power = least if least >= 0.0 else 1e9
+        most = owner.number("/Settings/CGwacs/MaxDischargePower", -1.0)
+        plant.discharge_power = most if most >= 0.0 else math.inf
         plant.setpoint = self._setpoint()
         dark = bus["system/0"].number("/Pv/Disable") == 1.0
-        for key, mppt in zip(_PANELS, plant.mppts, strict=True):
+        for key, mppt in self.mppts.items():
             mppt.on = bus[key].present and bus[key].number("/Mode", 1.0) == 1.0 and not dark
             mppt.limit = bus[key].number("/Settings/ChargeCurrentLimit", mppt.rated)
         self.barn.on = bus["multi/4"].number("/Mode", 3.0) != 4.0 and not dark
@@ -182,12 +181,11 @@ class Estate(World):
         car = self._car(seconds)
         plant.input_loads = [load + car for load in workshop]
         curtailed = bus["hub4/0"].number("/Pv/Disable") == 1.0
-        for key, watts in _PV_INVERTERS.items():
-            limit = 0.0 if curtailed else bus[key].number("/Ac/PowerLimit", watts)
+        powered = (plant.quattros.powered, plant.quattros.there[GRID])
+        for (key, watts), on in zip(_PV_INVERTERS.items(), powered, strict=True):
+            limit = bus[key].number("/Ac/PowerLimit", watts) if on and not curtailed else 0.0
             self.suns[key] = min(limit, watts * self.light / 1000.0)
-        output, grid = (self.suns[key] / 3.0 for key in _PV_INVERTERS)
-        plant.output_suns = [output if plant.quattros.powered else 0.0] * 3
-        plant.input_suns = [grid if plant.quattros.there[GRID] else 0.0] * 3
+        plant.output_suns, plant.input_suns = ([self.suns[key] / 3.0] * 3 for key in _PV_INVERTERS)
         settings_ = bus["settings/0"]
         mode = settings_.number("/Settings/Pump0/Mode")
         start, stop = (settings_.number(f"/Settings/Pump0/{which}Value") for which in ("Start", "Stop"))

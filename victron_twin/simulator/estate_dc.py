@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 #: Of each battery: its part of the bank, and by how much its voltage is measured higher.
 _BANKS = {"battery/0": (2.0 / 3.0, 0.0), "battery/512": (1.0 / 3.0, 0.03), "battery/277": (1.0, 0.0)}
 _BOAT = "battery/277"
+#: The mode in which a battery's contactor is open, and the states that it shows.
+_OPENED, _RUNNING, _STANDBY = 252, 9, 14
 #: What each tracker has of a charger's power.
 _PARTS = {1: (1.0,), 2: (0.58, 0.42), 4: (0.31, 0.27, 0.24, 0.18)}
 #: A battery's cells; the last differs by so much from the first, V.
@@ -55,6 +57,7 @@ def bank(estate: Estate, device: Device) -> None:
             "/History/TotalAhDrawn": -it.drawn * part,
             "/Info/ChargeMode": "Float" if full else "Bulk",
             "/Soc": it.soc * 100.0,
+            "/State": _STANDBY if device.number("/Mode") == _OPENED else _RUNNING,
             "/TimeToGo": to_go,
         }
     )
@@ -79,13 +82,9 @@ def _cells(device: Device, volts: float, air: float) -> None:
 
 def mppt(estate: Estate, device: Device) -> None:
     """A solar charger, with one tracker or several."""
-    it = next(m for m, key in zip(estate.plant.mppts, _chargers(estate), strict=True) if key == device.service.key)
+    it = estate.mppts[device.service.key]
     drivers.solarcharger(device.service, it, estate.plant, estate.random, estate.air)
     _trackers(device, it)
-
-
-def _chargers(estate: Estate) -> list[str]:
-    return [key for key in estate.turns if key.startswith("solarcharger/")]
 
 
 def _trackers(device: Device, it: Mppt) -> None:

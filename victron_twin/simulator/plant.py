@@ -15,6 +15,8 @@ _PHASES = range(3)
 _VOLTS = 230.0
 #: What is left of a power that goes through an inverter, and what it uses itself, W.
 _EFFICIENCY, _IDLE = 0.94, 60.0
+#: So far below the floor the battery is sustained, with so many W more than it loses.
+_SUSTAINED, _SUSTAINING = 0.01, 200.0
 
 
 def _none() -> list[float]:
@@ -144,8 +146,12 @@ class Plant(Charging):
         wanted = math.inf
         if quattros.source == GRID and quattros.mode == ON:
             wanted = self.setpoint - sum(self.input_loads) + sum(self.input_suns) - need
-            if self.battery.soc <= self.floor:
+            if (
+                self.battery.soc <= self.floor
+            ):  # nothing is drawn any more, and below it what DC loads draw is made up for
                 wanted = max(0.0, wanted)
+            if self.battery.soc < self.floor - _SUSTAINED:
+                wanted = max(wanted, -self.extra * self.battery.voltage / _EFFICIENCY + _SUSTAINING)
         wanted = min(wanted, quattros.limits[quattros.source] * _VOLTS * len(_PHASES) - need)
         if quattros.mode != ON:
             wanted = max(0.0, wanted)
