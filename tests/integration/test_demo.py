@@ -61,6 +61,17 @@ def test_it_can_be_ended_before_it_shows_anything(tmp_path: Path) -> None:
     assert "Traceback" not in program.output
 
 
+def test_the_large_site_fills_a_shadow_of_every_kind(tmp_path: Path) -> None:
+    port = free_port()
+    with demo(tmp_path, "--port", str(port), "--site", "large") as program:
+        program.wait_for("mode")
+        with urlopen(f"http://{HOST}:{port}/health", timeout=5) as answer:
+            shadows = set(json.load(answer)["activeShadows"])
+        assert program.end() == 0
+    assert {"victron-genset", "victron-evcharger", "victron-inverter", "victron-dcdc", "victron-io"} <= shadows
+    assert len(shadows) == 17
+
+
 def test_a_port_that_is_taken_and_a_second_demo(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as other:
         taken = other.getsockname()[1]
@@ -89,3 +100,6 @@ def test_what_cannot_be_is_said_in_a_line(tmp_path: Path) -> None:
         with demo(tmp_path, "--port", port) as program:
             assert program.wait() == 2
         assert program.output.startswith(f"victron-twin: '{port}' is no port")
+    with demo(tmp_path, "--site", "moon") as program:
+        assert program.wait() == 2
+    assert program.output.startswith("victron-twin: 'moon' is no site")

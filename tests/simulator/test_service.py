@@ -20,6 +20,7 @@ from tests.support import needs
 from victron_twin.simulator.gx import GX
 from victron_twin.simulator.listener import CertificateError
 from victron_twin.simulator.service import SimulatedGX, simulated_gx
+from victron_twin.simulator.sites import SITES
 
 PORTAL = "c0619abcdef0"
 Make = Callable[..., SimulatedGX]
@@ -62,9 +63,10 @@ async def mosquitto(program: str, port: int, *arguments: str, certificate: Path 
 
 
 @needs("mosquitto_sub", "mosquitto_pub")
+@pytest.mark.parametrize("site", SITES)
 @asynchronous
-async def test_mosquittos_clients_see_a_gx_over_tls_and_keep_it_alive(make: Make) -> None:
-    service = make(port=0)
+async def test_mosquittos_clients_see_a_gx_over_tls_and_keep_it_alive(make: Make, site: str) -> None:
+    service = make(gx=simulated_gx(_reactor(), site, password="right", portal_id=PORTAL, seed=1), port=0)
     port = (await service.whenListening()).tls
     assert port is not None
 
