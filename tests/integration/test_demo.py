@@ -69,7 +69,6 @@ def test_the_large_site_fills_a_shadow_of_every_kind(tmp_path: Path) -> None:
             shadows = set(json.load(answer)["activeShadows"])
         assert program.end() == 0
     assert {"victron-genset", "victron-evcharger", "victron-inverter", "victron-dcdc", "victron-io"} <= shadows
-    assert len(shadows) == 17
 
 
 def test_a_port_that_is_taken_and_a_second_demo(tmp_path: Path) -> None:
