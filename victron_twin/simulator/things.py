@@ -9,7 +9,7 @@ from random import Random
 
 @dataclass(frozen=True)
 class Appliance:
-    """Something used now and then, on one phase; ``uses`` in an hour at night, in the morning, by day, in the evening."""
+    """Something used now and then, on a phase; ``uses`` in an hour at night, in the morning, by day, in the evening."""
 
     name: str
     phase: int
