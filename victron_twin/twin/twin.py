@@ -324,8 +324,12 @@ class Twin:
                 heard[device.service] = device.heard
         for name, sheet in self._sheets.items():
             newest = max(heard.get(service, 0.0) for service in self.catalog.shadows[name].services)
-            if newest and sheet.values.get(LAST_UPDATE) != iso(newest):
+            if not newest or sheet.values.get(LAST_UPDATE) == iso(newest):
+                continue
+            if LAST_UPDATE in sheet.values:
                 sheet.set(LAST_UPDATE, iso(newest))
+            else:
+                self._sheets[name] = Sheet({**sheet.values, LAST_UPDATE: iso(newest)}, sheet.fields, followed=True)
         return dict(self._sheets)
 
     def _set(self, live: Live) -> None:
