@@ -156,8 +156,10 @@ def _fields(row: Row, service: str, name: str, fields: Iterable[Field], patterns
     """The writable field that a row means, of each service that has it."""
     found: dict[str, Field] = {}
     for field in fields:
-        fits = field.name == name or re.fullmatch(template(field.name, patterns, named=False), name)
-        if fits and service in ("", field.service):
+        if service not in ("", field.service):
+            continue
+        may_fit = field.placeholders and re.fullmatch(template(field.name, patterns, named=False), name)
+        if field.name == name or may_fit:
             found.setdefault(field.service, field)
     if not found:
         raise row.wrong(f"field {name!r} is no field of {service or row.cells['shadow']!r}")
