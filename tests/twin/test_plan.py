@@ -209,6 +209,62 @@ def test_charger_only_is_allowed_while_an_input_is_active() -> None:
     assert Policy().refuses("victron-vebus", ("mode",), "Charger Only", command, shown)
 
 
+def test_what_no_default_allows_is_refused_whatever_its_value() -> None:
+    reboot = CATALOG.commands.of("victron-system", "gx.reboot")
+    profile = CATALOG.commands.of("victron-settings", "canbus.can0.profile")
+    assert reboot is not None
+    assert profile is not None
+    assert "victron-system.gx.reboot=Reboot" in Policy().refuses(
+        "victron-system", ("gx", "reboot"), "Reboot", reboot, {}
+    )
+    for value in CATALOG.enum("canbus_profile").values():
+        path = ("canbus", "can0", "profile")
+        assert Policy().refuses("victron-settings", path, value, profile, {})
+        assert not Policy(allow=("victron-settings.canbus.*",)).refuses("victron-settings", path, value, profile, {})
+
+
+@pytest.mark.parametrize(("value", "refused"), [(True, True), (False, False)])
+def test_a_boolean_is_guarded_and_allowed_as_json_writes_it(value: bool, refused: bool) -> None:
+    command = CATALOG.commands.of("victron-vebus", "input1.ignore")
+    assert command is not None
+    path = ("input1", "ignore")
+    assert bool(Policy().refuses("victron-vebus", path, value, command, {})) is refused
+    assert not Policy(allow=("victron-vebus.input1.ignore=true",)).refuses("victron-vebus", path, value, command, {})
+
+
+def test_a_number_without_known_bounds_is_not_written_unless_the_gx_gives_them(bench: Bench) -> None:
+    """Whatever the owner allows: how far an output voltage can be set is not known here."""
+    bench.hear("vebus/276/Settings/InverterOutputVoltage", 230.0)
+    bench.shadow("victron-vebus")
+    desired = {"settings": {"inverterOutputVoltage": 235}}
+    (verdict,) = decide(bench, desired).verdicts
+    assert verdict.status is Status.REJECTED
+    assert "has no bounds" in verdict.reason
+    bench.raw("vebus/276/Settings/InverterOutputVoltage", b'{"value":230.5,"min":210.0,"max":245.0}')
+    bench.shadow("victron-vebus")
+    (order,) = decide(bench, desired).orders
+    assert order.writes == (Write(("vebus", "276"), "/Settings/InverterOutputVoltage", 235.0),)
+
+
+def test_a_setpoint_is_not_written_as_if_it_were_a_setting(bench: Bench) -> None:
+    bench.hear("settings/0/Settings/CGwacs/Hub4Mode", 3)
+    bench.hear("vebus/276/Hub4/L1/AcPowerSetpoint", 0)
+    assert "setpoints" not in bench.shadow("victron-vebus")
+    (verdict,) = decide(bench, {"setpoints": {"l1": {"acPower": -500}}}).verdicts
+    assert verdict.status is Status.REJECTED
+
+
+@pytest.mark.parametrize(("there", "sent"), [("/UTC", "/Europe/Madrid"), ("UTC", "Europe/Madrid")])
+def test_a_time_zone_keeps_the_slash_that_the_gx_has(there: str, sent: str) -> None:
+    bench = Bench(CATALOG)
+    bench.hear("settings/0/Settings/System/TimeZone", there)
+    bench.twin.settle()
+    shown = bench.shadow("victron-settings")
+    (order,) = plan("victron-settings", {"timezone": "Europe/Madrid"}, known(bench, reported=shown)).orders
+    assert order.writes == (Write(("settings", "0"), "/Settings/System/TimeZone", sent),)
+    assert order.target == "Europe/Madrid"
+
+
 def test_what_was_asked_is_shortened() -> None:
     assert shorten(12.5) == 12.5
     assert len(shorten({"value": "x" * 200})) == 80

@@ -51,7 +51,7 @@ class Live:
     def __init__(
         self, device: Device, field: Field, path: Path, slots: tuple[Slot, ...], memory: Memory, hidden: bool
     ) -> None:
-        """``hidden``: an action; under its name the shadow shows what was last asked, not the path's own reading."""
+        """``hidden``: an action or a setpoint; the shadow shows what was last asked under its name, not the reading."""
         self.hidden = hidden
         self.device = device
         self.field = field
