@@ -147,7 +147,7 @@ class Coverage:
 
     def _text(self, row: Field, code: int) -> str:
         if row.kind in (Kind.ENUM, Kind.BITS):
-            return self._catalog.enum(row.enum).get(code, "")
+            return self._catalog.enum(row.enum).get(code, "").removesuffix(f" ({code})")
         return _BOOLEAN.get(code, "") if row.kind is Kind.BOOLEAN else f"({row.kind.value})"
 
 

@@ -80,7 +80,7 @@ def test_errors_of_a_generator() -> None:
         ("genset/0/Error/3/Id", None),
     )
     assert {path: value for path, value in leaves.items() if path[0].startswith("error")} == {
-        ("error",): "Oil pressure too low",
+        ("error",): "Oil pressure too low (7)",
         ("errors", "0"): "Low oil pressure (dse:e-4097)",
         ("errors", "1"): "Unknown (comap:w-3)",
         ("errors", "2"): "No error",

@@ -118,7 +118,8 @@ FORBIDDEN = {
     "victron-system": "gx.reboot update.install update.installMedium vebusBackup.* vebusRestore.*",
     "victron-battery": "settings.nominalVoltage settings.restoreDefaults",
     "victron-solarcharger": "settings.batteryVoltage",
-    "victron-vebus": "microGrid.* settings.inverterOutputVoltage units.{device}.inverterOutputVoltage "
+    "victron-vebus": "microGrid.* settings.upsFunction units.{device}.upsFunction "
+    "settings.inverterOutputVoltage units.{device}.inverterOutputVoltage "
     "setpoints.l{phase}.maxFeedInPower",
     "victron-settings": "access.* autoUpdate canbus.* dvcc.bmsInstance dvcc.mode vrmPortal "
     "generators.{generator}.serviceInterval",

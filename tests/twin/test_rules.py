@@ -52,7 +52,7 @@ def make(rule: str, *values: Any, memory: Memory | None = None, **binding: str) 
         ("error_id", (None,), None),
         ("error_id", (7,), 7),
         ("alternator_error", (0, None), "No error"),
-        ("alternator_error", (67, 0xA3F0), "BMS connection lost"),
+        ("alternator_error", (67, 0xA3F0), "BMS connection lost (67)"),
         ("alternator_error", (21.0, 0xB080), "Alternator high temperature (wakespeed:e-21)"),
         ("alternator_error", (21, None), "Alternator high temperature (wakespeed:e-21)"),
         ("alternator_error", (None, 0xA3F0), None),

@@ -22,6 +22,8 @@ PLACEHOLDER_COLUMNS = ("name", "pattern", "first", "title")
 ENUM_COLUMNS = ("enum", "code", "label")
 ERROR_ID_COLUMNS = ("id", "label")
 PRODUCT_COLUMNS = ("product_id", "name", "rated_a")
+#: The enums of this file show their codes too; 0 is no error.
+ERRORS = "errors.csv"
 FIELD_COLUMNS = (
     "field",
     "path",
@@ -147,7 +149,8 @@ class _Loader:
                     raise row.wrong(f"code {code} of {name} is there twice")
                 if masks.setdefault(name, is_bit) != is_bit or (is_bit and code.bit_count() != 1):
                     raise row.wrong(f"{name}: the codes of a mask are single bits written as 0x.., of an enum decimal")
-                texts[name][code] = label
+                # What a manual or a forum says of an error, it says of its number.
+                texts[name][code] = f"{label} ({code})" if file.name == ERRORS and code else label
         return {name: Codes(codes, masks[name]) for name, codes in texts.items()}
 
     def _read_error_ids(self) -> Mapping[str, str]:

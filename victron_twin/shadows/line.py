@@ -34,7 +34,7 @@ from .backend import Document, ShadowError, Unavailable
 #: A thing of which nothing was heard for so long is asked, in s.
 SILENCE = 300.0
 #: The third question and those after it wait: the first of these, doubled up to the second, in s.
-FIRST_PAUSE, LONGEST_PAUSE = 10.0, 60.0
+FIRST_PAUSE, LONGEST_PAUSE = 10.0, 20.0
 
 
 class Unanswered(Unavailable):

@@ -253,4 +253,4 @@ def _name(code: Any) -> str:
 
 
 def _text(error: BaseException) -> str:
-    return str(getattr(error, "message", None) or error)
+    return str(getattr(error, "message", None) or error).rstrip(".")

@@ -352,6 +352,11 @@ class Twin:
             self._fill(sheet, device, place)
         if not sheet.values:
             return
+        if kind.layout is Layout.PRIMARY and ("connected",) not in sheet.values:
+            # Its primary was named and never heard: that it is not there is said at the top all the same.
+            key = self.primaries.get(kind.services[0])
+            if key is not None:
+                self._fill(sheet, self.device(*key), ())
         if kind.layout is Layout.PRIMARY:
             missing = [path for path in self._required[kind.name] if path not in sheet.values]
             sheet.values[("missing",)] = " ".join(map(dotted, missing))
