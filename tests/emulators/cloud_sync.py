@@ -248,7 +248,7 @@ class CloudSync:
             self._store.take_away(key)
             self._synced[key] = Synced(seen=task.version)
         else:
-            self._compare(key)
+            self._compare(key, local)
 
     def _up(self, key: Key, task: Task, local: Shadow | None) -> None:
         last = self._synced[key]
@@ -307,10 +307,12 @@ class CloudSync:
             seen = self._cloud.delete(*key)["version"]
         self._synced[key] = Synced(seen=seen)
 
-    def _compare(self, key: Key) -> None:
+    def _compare(self, key: Key, local: Shadow | None) -> None:
         """Bring both sides to one state. Where both have changed, reported is as it is here, desired as in the cloud;
         where one is gone, the other goes too, unless it has changed since."""
-        last, local, cloud = self._synced[key], self._store.stored(key), self._cloud.stored(*key)
+        last, cloud = self._synced[key], self._cloud.stored(*key)
+        if self._store.stored(key) is not local and cloud.version != last.cloud:
+            raise Conflict  # what is here now cannot be overwritten with what was decided on another
         here = local is not None and local.version != last.local
         if local is None or cloud.deleted:
             if local is not None and here:
