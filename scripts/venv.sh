@@ -26,5 +26,10 @@ echo "Making a virtual environment with Python $version in $folder ..."
 rm -rf "$folder"
 "$python" -m venv "$folder" >"$log" 2>&1 || failed
 echo "Installing into it what is needed ..."
-"$folder/bin/python" -m pip install --disable-pip-version-check "$@" >>"$log" 2>&1 || failed
+if [ -n "${CI:-}" ]; then # it takes a quarter of pip's time
+    "$folder/bin/python" -m pip install --disable-pip-version-check uv >>"$log" 2>&1 || failed
+    "$folder/bin/uv" pip install --python "$folder/bin/python" "$@" >>"$log" 2>&1 || failed
+else
+    "$folder/bin/python" -m pip install --disable-pip-version-check "$@" >>"$log" 2>&1 || failed
+fi
 printf '%s\n' "$made_of" >"$folder/made-of"

@@ -565,7 +565,7 @@ async def test_a_cloud_that_is_away_or_silent_is_unavailable(make: Make) -> None
     with pytest.raises(Unavailable, match="did not answer within 10 s"):
         await site.backend.cloud_document(THING, NAME)
     site.nucleus.drop()
-    await until(lambda: site.nucleus.connected == 2)
+    await until(lambda: site.nucleus.connected == 2 and site.link.connected)
     with pytest.raises(NotFound):
         await site.backend.cloud_document(THING, NAME)
 

@@ -7,7 +7,6 @@ know before; it is found and repaired. Nothing tells of an update that is skippe
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from random import Random
 
 import pytest
 
+from tests.simulation.seeds import few, more
 from tests.simulation.test_command_invariants import (
     Cloud as Application,
 )
@@ -150,28 +150,28 @@ def check_commands(seed: int, tmp_path: Path, faults: tuple[str, ...], seconds: 
         check_truth(made)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", few(6))
 def test_nothing_that_gets_lost_is_sent(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path, QUICK)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", few(6))
 def test_the_cloud_converges_to_the_gx(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path, FAULTS)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", few(6))
 def test_commands_come_from_the_cloud(seed: int, tmp_path: Path) -> None:
     check_commands(seed, tmp_path, QUICK)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", few(6))
 def test_commands_come_from_the_cloud_whatever_breaks(seed: int, tmp_path: Path) -> None:
     check_commands(seed, tmp_path, FAULTS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20, int(os.environ.get("VICTRON_TWIN_SEEDS", "100"))))
+@pytest.mark.parametrize("seed", more(40))
 def test_the_cloud_converges_to_the_gx_more_seeds(seed: int, tmp_path: Path) -> None:
     for number, faults in enumerate((QUICK, FAULTS)):
         for which, one in enumerate((check, check_commands)):

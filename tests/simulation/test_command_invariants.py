@@ -6,13 +6,13 @@ bounded number of writes for each desire that was changed.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+from tests.simulation.seeds import few, more
 from tests.simulation.test_convergence import PEACE, SIX, Mischief, differences, freeze_the_model, world
 from tests.simulation.world import World
 from victron_twin.commands.clerk import BEGINNINGS
@@ -147,18 +147,18 @@ def run(seed: int, tmp_path: Path, seconds: float = 900.0) -> None:
         check_truth(made)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", few())
 def test_commands_under_faults(seed: int, tmp_path: Path) -> None:
     run(seed, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20, int(os.environ.get("VICTRON_TWIN_SEEDS", "100"))))
+@pytest.mark.parametrize("seed", more(40))
 def test_commands_under_faults_more_seeds(seed: int, tmp_path: Path) -> None:
     run(seed, tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["setting", "two settings", "action"])
+@pytest.mark.parametrize("kind", ["setting", pytest.param("two settings", marks=pytest.mark.slow), "action"])
 def test_killed_between_any_two_steps(kind: str, tmp_path: Path) -> None:
     """Whatever happens next when the process is killed: completed or told as unconfirmed, the action not repeated."""
     steps, finished = 0, False

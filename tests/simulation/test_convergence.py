@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from tests.comparison import compare
 from tests.conftest import ExpectErrors
+from tests.simulation.seeds import few, more
 from tests.simulation.world import CATALOG, THING, World, running
 from victron_twin.twin.flat import dotted, flatten
 
@@ -159,13 +159,13 @@ def check(seed: int, tmp_path: Path, logged_errors: ExpectErrors, seconds: float
             assert all(v is not None for v in flatten(state["reported"]).values()), dotted(())
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", few())
 def test_the_shadows_converge_to_the_gx(seed: int, tmp_path: Path, logged_errors: ExpectErrors) -> None:
     check(seed, tmp_path, logged_errors)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20, int(os.environ.get("VICTRON_TWIN_SEEDS", "100"))))
+@pytest.mark.parametrize("seed", more(100))
 def test_the_shadows_converge_to_the_gx_more_seeds(seed: int, tmp_path: Path, logged_errors: ExpectErrors) -> None:
     check(seed, tmp_path, logged_errors)
 
