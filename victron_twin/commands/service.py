@@ -141,8 +141,8 @@ class CommandService(Service):
         for path, values in ledger.settled.items():
             if len(values) > 1:
                 old, proposed = values
-                arrived = same(at(ledger.desired, path), proposed) or same(at(reported, path), proposed)
-                ledger.settled[path] = (proposed,) if arrived else (old,)
+                # Reported tells, for nobody else writes it. What is desired does not: it may have been so all along.
+                ledger.settled[path] = (proposed,) if same(at(reported, path), proposed) else (old,)
                 resolved[path] = ledger.settled[path][0]
         if resolved:
             self._write_down(shadow, resolved)

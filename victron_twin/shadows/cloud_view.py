@@ -30,6 +30,9 @@ from .sync import ShadowSync
 LOOK = 5.0
 #: From a delete to the first look, and from one look at a shadow to the next, in s: the way to the cloud takes time.
 SETTLE = 8.0
+#: Each shadow is verified after this long in any case, in s: some failures of the sync leave no trace at all. A look
+#: costs an operation and up to 20 kB, so that it is no more often.
+REVIEW = 12 * 3600.0
 #: While the cloud does not answer, in s, doubled up to the second.
 FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
 #: A shadow whose values move all the time is never seen equal; after so many looks that is taken for the reason.
@@ -76,6 +79,7 @@ class CloudView(Service):
         self._wait = 0.0
         self._not_before = 0.0
         self._forbidden = False
+        self._reviewed = clock.seconds()
         self._unwatch: Callable[[], None] = lambda: None
         self._look = LoopingCall(self._round)
         self._look.clock = clock
@@ -108,6 +112,10 @@ class CloudView(Service):
         self._log.failure("the cloud's documents could not be verified", failure)
 
     async def _verify_all(self) -> None:
+        if self._clock.seconds() - self._reviewed >= REVIEW:
+            self._reviewed = self._clock.seconds()
+            for shadow in self._sync.shadows():
+                shadow.unverified = True
         for shadow in self._sync.shadows():
             if not self.running:
                 break
