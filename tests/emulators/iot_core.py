@@ -231,6 +231,12 @@ class IoTCore:
         self._client.connect_async("localhost", self.broker.port)
         self._client.loop_start()
 
+    def restart(self) -> None:
+        """The broker comes back, and the service soon after it."""
+        self.broker.stop()
+        self._subscribed = False
+        self.broker.start()
+
     def stop(self) -> None:
         self._client.disconnect()
         self.broker.stop()
@@ -239,7 +245,7 @@ class IoTCore:
 
     @property
     def ready(self) -> bool:
-        """The service is there. It comes back by itself soon after the broker."""
+        """The service is there."""
         return self._subscribed
 
     def _service_client(self) -> paho.Client:

@@ -32,7 +32,7 @@ class Follower:
         answer = await self.backend.update(THING, NAME, {"state": {"reported": values}})
         return int(answer["version"])
 
-    async def report_until_accepted(self, seconds: float = 30.0, **values: Any) -> None:
+    async def report_until_accepted(self, seconds: float = 60.0, **values: Any) -> None:
         """As the sync does: tried again while nobody is reached."""
         end = self._clock.seconds() + seconds
         while not await self._accepted(**values):
