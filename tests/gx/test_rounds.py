@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from victron_twin.catalog import load
-from victron_twin.gx.rounds import AGAIN, ROUND, Rounds
+from victron_twin.gx.rounds import AGAIN, LATER, ROUND, Rounds
 from victron_twin.twin.twin import Twin
 
 CATALOG = load()
@@ -126,3 +126,25 @@ def test_nothing_is_asked_after_the_end(bench: Bench) -> None:
     bench.clock.advance(1000)
     assert len(bench.asked) == 1
     assert not bench.rounds.brought_something
+
+
+def test_a_gx_that_dropped_what_it_was_asked_is_asked_again(bench: Bench) -> None:
+    """It went on to say what moves, and nothing else: that is no whole picture, and the rest comes later."""
+    for _ in range(len(AGAIN)):
+        bench.publish("battery/512/Soc")
+        bench.clock.advance(ROUND)
+        bench.clock.advance(max(AGAIN))
+    assert bench.trusted == 1
+    assert "system" not in {service for service, _ in bench.twin.devices}
+    asked = len(bench.asked)
+    bench.clock.advance(LATER)
+    assert len(bench.asked) == asked + 1
+    for _ in range(2):
+        bench.publish(*WHOLE)
+        bench.complete()
+        bench.clock.advance(AGAIN[0])
+    assert bench.trusted == 2
+    assert bench.twin.devices["system", "0"].connected
+    asked = len(bench.asked)
+    bench.clock.advance(3 * LATER)
+    assert len(bench.asked) == asked

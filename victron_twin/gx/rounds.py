@@ -19,6 +19,8 @@ AGAIN = (2.0, 5.0, 10.0, 20.0, 30.0)
 #: What is no plausible picture of a GX (a recording of single devices) is taken as it is after so many rounds that
 #: brought no more; nothing is taken as gone then.
 STABLE = 3
+#: It may be a GX all the same, which dropped what was asked of it: it is asked again after so long, in s.
+LATER = 120.0
 
 
 class Rounds:
@@ -83,8 +85,12 @@ class Rounds:
             self._twin.prune(before[0], self._clock.seconds())
             self._trusted()
         elif stable and len(self._over) >= STABLE:
-            self._trusted()
+            self._take_as_it_is()
         elif len(self._over) <= len(AGAIN):
             self._call = self._clock.callLater(AGAIN[len(self._over) - 1], self._next)
         elif count:
-            self._trusted()
+            self._take_as_it_is()
+
+    def _take_as_it_is(self) -> None:
+        self._trusted()
+        self._call = self._clock.callLater(LATER, self.begin)
