@@ -133,3 +133,19 @@ async def test_without_permission_to_read_it_the_configuration_is_empty(make: Ma
     await until(lambda: taken)
     assert taken == [{}]
     configuration.stopService()
+
+
+@asynchronous
+async def test_a_nucleus_that_fails_to_give_it_is_not_waited_for_for_ever(make: Make) -> None:
+    bench = make()
+    bench.nucleus.fail_next("GetConfiguration", "ServiceError", "broken", 3)
+    taken: list[Mapping[str, Any]] = []
+    configuration = ComponentConfiguration(bench.clock, bench.link, taken.append)
+    configuration.startService()
+    await bench.up()
+    await until(lambda: taken)
+    assert taken == [{}]
+    bench.nucleus.configure({"thing_name": "van"})
+    await until(lambda: len(taken) == 2)
+    assert taken[1]["thing_name"] == "van"
+    configuration.stopService()

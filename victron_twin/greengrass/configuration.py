@@ -20,6 +20,8 @@ AGAIN = 5.0
 PAUSE = 1.0
 #: These do not get better by asking again.
 FINAL = frozenset({Problem.UNAUTHORIZED, Problem.NOT_FOUND, Problem.UNSUPPORTED, Problem.INVALID})
+#: A nucleus that is there and fails so often has none to give; the service begins without.
+TRIES = 3
 
 Take = Callable[[Mapping[str, Any]], object]
 
@@ -37,6 +39,7 @@ class ComponentConfiguration(Service):
         self._subscription: Subscription | None = None
         self._reading = False
         self._again = False
+        self._failures = 0
         self._call: Any = None
 
     def startService(self) -> None:
@@ -84,7 +87,8 @@ class ComponentConfiguration(Service):
             answer = await self._nucleus.call("get_configuration", key_path=[])
             found = answer.value if isinstance(answer.value, Mapping) else {}
         except IpcError as error:
-            if error.problem not in FINAL:
+            self._failures += error.problem is Problem.SERVICE
+            if error.problem not in FINAL and self._failures < TRIES:
                 self._log.warn("The component's configuration cannot be read yet: {why}", why=error.message)
                 self._soon(AGAIN)
                 return
