@@ -107,7 +107,7 @@ def test_what_it_cannot_serve_is_said_in_one_line(gx: GX, tmp_path: Path) -> Non
         (("--password-file", "nowhere"), "--password-file: nowhere: No such file"),
         (("--port", "x"), "'x' is no port"),
         (("--speed", "0"), "'0' cannot be used: it must be a number above 0"),
-        (("--site", "house"), "--site house"),
+        (("--site", "house"), "'house' is no site"),
     ):
         with Program(tmp_path / "log", "simulate", *arguments) as program:
             assert program.wait() > 0
