@@ -14,6 +14,13 @@ def port(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
+        raise UsageError(f"{text!r} cannot be used: it must be a whole number, 1 or more")
+    return int(text)
+
+
 def positive(text: str) -> float:
     """A number above 0."""
     try:

@@ -20,6 +20,7 @@ from twisted.python.components import Componentized
 from . import __version__
 from .catalog import Catalog, load
 from .catalog.schema import schemas
+from .commands.audit import Kept
 from .commands.journal import Journal
 from .config import Config, ConfigError, GXConfig
 from .config.keys import option_flags, option_parameters
@@ -236,7 +237,11 @@ class Site:
             self._connector(config),
             backend,
             Primaries(config.state_dir / "primaries.json"),
-            Journal(journal / "commands.sqlite", ThreadWorker(reactor, "journal")),
+            Journal(
+                journal / "commands.sqlite",
+                ThreadWorker(reactor, "journal"),
+                Kept(config.audit.max_bytes, config.audit.max_age),
+            ),
             fatal,
             backend if isinstance(backend, CloudSide) else None,
         )

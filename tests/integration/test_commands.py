@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
 
+from tests.program import Program
 from tests.service import Service, wait_until
 
 pytestmark = pytest.mark.integration
@@ -20,7 +22,8 @@ THING = "victron-twin"
 class Cloud:
     """An application in the cloud, and what it sees."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, state: Path) -> None:
+        self.state = state
         self._service = service
         self._client = boto3.client(
             "iot-data",
@@ -55,9 +58,10 @@ class Cloud:
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with Service(tmp_path_factory.mktemp("demo"), "--demo") as service:
+    folder = tmp_path_factory.mktemp("demo")
+    with Service(folder, "--demo") as service:
         service.wait_until_healthy()
-        made = Cloud(service)
+        made = Cloud(service, folder / "state")
         wait_until(lambda: "mode" in made.document("victron-vebus")["state"]["reported"], "victron-vebus")
         yield made
 
@@ -92,3 +96,10 @@ def test_the_audit_log_has_every_step(cloud: Cloud) -> None:
     ]  # fmt: skip
     assert all(s["result"] for s in steps)
     assert steps[-1]["clientToken"] == "app-1"
+
+
+def test_the_audit_log_is_verified_beside_the_service(cloud: Cloud, tmp_path: Path) -> None:
+    wait_until(cloud.audit, "a step")
+    with Program(tmp_path / "audit.log", "audit", "verify", "--state-dir", str(cloud.state), "--demo") as program:
+        assert program.wait() == 0, program.output
+    assert "fits" in program.output

@@ -1,7 +1,7 @@
 """What must be known after a crash: what was settled, which actions were begun, and every step that was taken.
 
-One SQLite file. Everything here is on the disk before it is acted upon (``synchronous=FULL``): an action that is begun
-after a power cut must be known to have been begun before it.
+One SQLite file, and the audit log in a folder beside it. Everything here is on the disk before it is acted upon
+(``synchronous=FULL``): an action that is begun after a power cut must be known to have been begun before it.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from victron_twin.state import StateError
 from victron_twin.twin.flat import Path as FieldPath
 from victron_twin.worker import Worker
 
-SCHEMA = 1
+from .audit import KEPT, Audit, Kept, take_over
+
+#: Form 1 had the steps of the audit log in a table of its own.
+SCHEMA = 2
 #: Ids of actions are kept this long, in s.
 IDS_KEPT = 30 * 86_400.0
-#: Steps that are kept; the oldest go first.
-STEPS_KEPT = 50_000
-#: Steps that one page of the log shows at most.
-MOST_STEPS = 500
+#: The folder of the audit log, beside the database.
+AUDIT = "audit"
 
 _TABLES = f"""
 CREATE TABLE settled (thing TEXT, shadow TEXT, path TEXT, value TEXT, proposed TEXT,
                       PRIMARY KEY (thing, shadow, path)) WITHOUT ROWID;
 CREATE TABLE ids (thing TEXT, id TEXT, at REAL, asked TEXT, done INTEGER, PRIMARY KEY (thing, id)) WITHOUT ROWID;
-CREATE TABLE steps (number INTEGER PRIMARY KEY, step TEXT);
 PRAGMA user_version = {SCHEMA};
 """
 
@@ -66,15 +67,19 @@ class Record:
 class Journal:
     """Does its work in a worker of its own; every method's Deferred fires when it is on the disk."""
 
-    def __init__(self, path: Path, worker: Worker) -> None:
+    _log = Logger()
+
+    def __init__(self, path: Path, worker: Worker, kept: Kept = KEPT) -> None:
         self._path = path
         self._worker = worker
+        self._kept = kept
+        self._audit = Audit(path.with_name(AUDIT), kept)
         self._db: sqlite3.Connection | None = None
 
     def open(self) -> Deferred[None]:
         """Fails with StateError where the file cannot be used."""
         self._worker.start()
-        return self._worker.run(self._open)
+        return self._worker.run(self._open).addCallback(self._opened)
 
     def close(self) -> Deferred[None]:
         return self._worker.run(self._close).addBoth(lambda _: self._worker.stop())
@@ -100,15 +105,19 @@ class Journal:
 
     def note(self, step: Step) -> Deferred[None]:
         """One more line of the audit log."""
-        return self._worker.run(self._note, step)
+        return self._worker.run(self._audit.append, asdict(step))
 
     def steps(self, limit: int = 100) -> Deferred[list[dict[str, Any]]]:
-        """The newest lines of the audit log, newest first."""
-        return self._worker.run(self._steps, min(limit, MOST_STEPS))
+        """The newest steps of the audit log, newest first."""
+        return self._worker.run(self._audit.newest, limit)
+
+    def _opened(self, trouble: str) -> None:
+        if trouble:
+            self._log.warn("the audit log: {trouble}", trouble=trouble)
 
     # in the worker
 
-    def _open(self) -> None:
+    def _open(self) -> str:
         try:
             db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             db.execute("PRAGMA journal_mode = WAL")
@@ -116,6 +125,8 @@ class Journal:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 db.executescript(f"BEGIN; {_TABLES} COMMIT;")
+            elif version == 1:
+                self._from_first_form(db)
             elif version != SCHEMA:
                 raise sqlite3.DatabaseError(f"its form is {version}, not {SCHEMA}")
             db.execute("SELECT count(*) FROM settled").fetchone()
@@ -124,7 +135,20 @@ class Journal:
                 f"{self._path} cannot be used ({error}): move it away, it is made anew, but actions that were asked "
                 "for before may then run again"
             ) from None
+        try:
+            trouble = self._audit.open()
+        except OSError as error:
+            raise StateError(
+                f"{self._path.with_name(AUDIT)} cannot be used ({error}): move it away, the audit log is made anew"
+            ) from None
         self._db = db
+        return trouble
+
+    def _from_first_form(self, db: sqlite3.Connection) -> None:
+        rows = db.execute("SELECT step FROM steps ORDER BY number")
+        take_over(self._path.with_name(AUDIT), self._kept, (json.loads(row[0]) for row in rows))
+        rows.close()
+        db.executescript(f"BEGIN; DROP TABLE steps; PRAGMA user_version = {SCHEMA}; COMMIT;")
 
     def _close(self) -> None:
         if self._db is not None:
@@ -169,15 +193,6 @@ class Journal:
 
     def _done(self, thing: str, identity: str) -> None:
         self._open_db.execute("UPDATE ids SET done = 1 WHERE thing = ? AND id = ?", (thing, identity))
-
-    def _note(self, step: Step) -> None:
-        with _Transaction(self._open_db) as db:
-            number = db.execute("INSERT INTO steps (step) VALUES (?)", (json.dumps(asdict(step)),)).lastrowid or 0
-            db.execute("DELETE FROM steps WHERE number <= ?", (number - STEPS_KEPT,))
-
-    def _steps(self, limit: int) -> list[dict[str, Any]]:
-        rows = self._open_db.execute("SELECT step FROM steps ORDER BY number DESC LIMIT ?", (limit,))
-        return [json.loads(row[0]) for row in rows]
 
 
 class _Transaction:

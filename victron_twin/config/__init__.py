@@ -5,10 +5,11 @@ stand, ``model`` is the result.
 """
 
 from .layers import ConfigError
-from .model import CadenceConfig, CommandsConfig, Config, GXConfig, IoTCoreConfig
+from .model import AuditConfig, CadenceConfig, CommandsConfig, Config, GXConfig, IoTCoreConfig
 from .secret import Secret, read_password
 
 __all__ = [
+    "AuditConfig",
     "CadenceConfig",
     "CommandsConfig",
     "Config",

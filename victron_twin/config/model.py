@@ -76,6 +76,14 @@ class CommandsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditConfig:
+    """How much of the audit log is kept, in bytes and seconds."""
+
+    max_bytes: int
+    max_age: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IoTCoreConfig:
     endpoint: str | None
     certificate: Path | None
@@ -104,6 +112,7 @@ class Config:
     manhole: str | None
     manhole_keys: Path | None
     commands: CommandsConfig
+    audit: AuditConfig
     iotcore: IoTCoreConfig
     log_level: str
     log_format: str
@@ -148,6 +157,7 @@ class Config:
             cadence=CadenceConfig(**_section(top, "cadence")),
             position=PositionConfig(**_section(top, "position")),
             commands=CommandsConfig(**_section(top, "commands")),
+            audit=AuditConfig(**_section(top, "audit")),
             iotcore=IoTCoreConfig(**_section(top, "iotcore")),
             warnings=(*misspelt(environ), *_odd_cadences(merged.top, top), *_open_files(file, top, gx)),
             **{name: value for name, value in top.items() if "." not in name},

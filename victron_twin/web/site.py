@@ -15,7 +15,8 @@ from twisted.web.iweb import IRequest
 from twisted.web.server import Request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
-from victron_twin.commands.journal import MOST_STEPS, Journal
+from victron_twin.commands.audit import MOST_STEPS
+from victron_twin.commands.journal import Journal
 from victron_twin.health import Health
 
 from .errors import refuse
