@@ -207,7 +207,7 @@ def endpoint(value: Any, _base: Path) -> str:
         raise ValueError(str(error)) from None
     except TypeError:
         raise ValueError("its arguments are wrong") from None
-    except (LookupError, OSError) as error:
+    except (LookupError, OSError, RuntimeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
     port = re.match(r"(?:tcp|tcp6|ssl):(?:port=)?(-?\d+)", found)
     if port and not 0 <= int(port[1]) <= 65535:
