@@ -24,6 +24,7 @@ from tests.emulators.shadow_manager import ShadowManager
 from tests.simulation.backends import FaultyBackend, ModelBackend
 from victron_twin.catalog import Catalog, load
 from victron_twin.commands.journal import Journal
+from victron_twin.commands.switch import Switch
 from victron_twin.config import Config, GXConfig
 from victron_twin.core import Core, build
 from victron_twin.gx.backoff import Backoff
@@ -102,6 +103,7 @@ class Process:
             self.backend,
             Primaries(world.folder / "primaries.json"),
             Journal(world.folder / "commands.sqlite", InlineWorker()),
+            Switch(world.folder / "commands.off"),
             self.fatal.append,
             self._keeper.cloud,
         )
