@@ -132,7 +132,15 @@ class Process:
 class World:
     """A GX, a folder, and the process that is running."""
 
-    def __init__(self, folder: Path, seed: int, period: float = 20.0, firmware: str = "v3.70", **options: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        period: float = 20.0,
+        firmware: str = "v3.70",
+        site: Callable[..., Site] = Site.van,
+        **options: str,
+    ) -> None:
         self.clock = Clock()
         self.clock.advance(START)
         self.began = START
@@ -140,7 +148,7 @@ class World:
         self.folder = folder
         self.password: str | None = PASSWORD
         self.options = options
-        self.site = Site.van(Random(seed), time=START, firmware=firmware)
+        self.site = site(Random(seed), time=START, firmware=firmware)
         self.gx = GX(self.clock, self.site, Random(seed + 1), password=PASSWORD, period=period)
         self.broker = Broker(self.clock, self.gx)
         self.gx.start(self.broker)
