@@ -183,9 +183,11 @@ class Ledger:
 
     def _too_large(self, changed: Flat, desired: Flat) -> bool:
         """Whether the document would be, with what is to be set and still all that it has."""
-        if not desired and changed.keys() <= self.acknowledged.keys():
+        new = changed.keys() - self.acknowledged.keys()
+        if not desired and not new:
             return False
-        reported = len(orjson.dumps(nest({**self.acknowledged, **changed})))
+        kept = {p: v for p, v in self.acknowledged.items() if not any(_overlap(p, path) for path in new)}
+        reported = len(orjson.dumps(nest({**kept, **changed})))
         return reported + len(orjson.dumps(overlaid(self.desired, desired))) > TOGETHER_LIMIT
 
     def _changed(self, wanted: Flat) -> Flat:
