@@ -220,6 +220,7 @@ def with_twin(port: int, count: int) -> None:
 
     from victron_twin.catalog import load
     from victron_twin.commands.journal import Journal
+    from victron_twin.commands.switch import Switch
     from victron_twin.config import Config
     from victron_twin.core import build
     from victron_twin.gx.backoff import Backoff
@@ -237,6 +238,7 @@ def with_twin(port: int, count: int) -> None:
             LocalBackend(folder / "shadows.sqlite", reactor, ThreadWorker(reactor, "store")),
             Primaries(folder / "primaries.json"),
             Journal(folder / "commands.sqlite", ThreadWorker(reactor, "journal")),
+            Switch(folder / "commands.off"),
             sys.exit,
         )
         (gx,) = core.gxs

@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": ("demo", "Show a simulated site: the service, its page and a small live table."),
     "doctor": ("doctor", "Examine each link from here to the GX, and say what is wrong."),
     "shadow": ("shadow_command", "Read, desire or follow a shadow through the running service."),
+    "commands": ("commands_command", "Switch off all that the cloud may do, and on again."),
     "audit": ("audit_command", "Verify or show the audit log of commands."),
     "simulate": ("simulator.command", "Be a GX device that other MQTT clients can use too."),
     "capture": ("simulator.capture", "Record a GX to a file (JSONL, gzip by its name)."),

@@ -3,6 +3,7 @@ is given: clock, endpoints, backend, randomness."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,9 +16,11 @@ from twisted.logger import Logger
 
 from . import __version__
 from .catalog import Catalog
+from .catalog.model import NUMERIC
 from .commands.journal import Journal
 from .commands.service import CommandService
-from .config import Config, GXConfig
+from .commands.switch import Switch
+from .config import Config, ConfigError, GXConfig
 from .gx.backoff import Backoff
 from .gx.service import GXService
 from .health import BadInput, Health
@@ -64,7 +67,25 @@ def cadences(config: Config) -> Cadences:
 
 
 def policy(config: Config) -> Policy:
-    return Policy(config.commands.mode, config.commands.allow, config.commands.deny)
+    c = config.commands
+    return Policy(c.mode, c.allow, c.deny, c.limits, c.rate)
+
+
+def check_limits(config: Config, catalog: Catalog) -> None:
+    """Raises ConfigError for a limit that would bound nothing: whoever wrote it believes that it does."""
+    for limit in config.commands.limits:
+        shadow, _, name = limit.pattern.partition(".")
+        if re.search(r"[*?\[]", limit.pattern):
+            known = [kind for kind in catalog.shadows if fnmatchcase(kind, shadow) or "*" in shadow]
+            if not known:
+                raise ConfigError(f"commands.limits: {limit}: no shadow is called {shadow}")
+            continue
+        device = re.match(r"devices\.([^.]+)\.", name)
+        service = device[1].partition("-")[0] if device and "-" in device[1] else ""
+        command = catalog.commands.of(shadow, name[device.end() :] if device else name, service)
+        if command is None or command.field.kind not in NUMERIC:
+            what = "cannot be written" if command is None else "is no number"
+            raise ConfigError(f"commands.limits: {limit}: {limit.pattern} {what}; docs/catalogue.md has what can be")
 
 
 def selection(config: Config) -> Callable[[str, str, str], bool]:
@@ -103,6 +124,7 @@ def build(
     backend: ShadowBackend,
     primaries: Primaries,
     journal: Journal,
+    switch: Switch,
     fatal: Callable[[str], None],
     cloud_side: CloudSide | None = None,
 ) -> Core:
@@ -115,13 +137,13 @@ def build(
     sync = ShadowSync(clock, backend, cadences(config), frozenset(catalog.shadows), fatal)
     gxs: list[GXService] = []
     sources: dict[str, SiteSource] = {}
-    commands = CommandService(clock, sync, journal, policy(config))
+    commands = CommandService(clock, sync, journal, policy(config), switch)
     commands.setServiceParent(root)
     sync.setServiceParent(root)
     cloud = CloudView(clock, sync, cloud_side) if cloud_side is not None else None
     if cloud is not None:
         cloud.setServiceParent(root)
-    health = Health(clock, __version__, gxs, sync, cloud)
+    health = Health(clock, __version__, gxs, sync, cloud, lambda: commands.mode)
 
     def add(one: GXConfig, thing: str, first: bool) -> None:
         configured: dict[str, Key] = {service: (service, str(n)) for service, n in one.primary.items()}

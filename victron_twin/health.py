@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -45,14 +46,22 @@ class Health:
     """
 
     def __init__(
-        self, clock: IReactorTime, version: str, gxs: list[GXService], sync: ShadowSync, cloud: CloudView | None = None
+        self,
+        clock: IReactorTime,
+        version: str,
+        gxs: list[GXService],
+        sync: ShadowSync,
+        cloud: CloudView | None = None,
+        commands: Callable[[], str] = lambda: "off",
     ) -> None:
+        """``commands`` tells what the cloud may do: the mode, or ``off (by hand)``."""
         self._clock = clock
         self.started = clock.seconds()
         self.version = version
         self.gxs = gxs
         self.sync = sync
         self.cloud = cloud
+        self._commands = commands
 
     def uptime(self) -> float:
         """Seconds since the start."""
@@ -86,6 +95,7 @@ class Health:
             "healthy": self.healthy(),
             "version": self.version,
             "backend": self.sync.backend.name,
+            "commands": self._commands(),
             "lastCloudSync": _milliseconds(self.last_cloud_sync()),
             "oldestUnacknowledged": round(self.sync.waiting(), 1),
             "problems": self.problems(),

@@ -42,6 +42,7 @@ BANNER = f"""Victron Twin {__version__}, from inside. What blocks here blocks th
   tree()     the services       root, core   the objects themselves
   gx()       the links          shadows()    what is kept where
   health()   as /health says    Ctrl-D       leaves
+  commands_off()   the cloud may do nothing, until commands_on()
 """
 
 _log = Logger()
@@ -179,7 +180,24 @@ def namespace(root: IService, core: Core) -> dict[str, Any]:
         """Print the body of /health."""
         pprint(core.health.report(), sort_dicts=False)
 
-    return {"root": root, "core": core, "tree": tree, "gx": gx, "shadows": shadows, "health": health}
+    def commands_off() -> None:
+        """Refuse every command from now on, until commands_on(), also over a restart."""
+        print(core.commands.switch(True, "manhole") or f"commands: {core.commands.mode}")
+
+    def commands_on() -> None:
+        """Let the configuration say again what the cloud may do."""
+        print(core.commands.switch(False, "manhole") or f"commands: {core.commands.mode}")
+
+    return {
+        "root": root,
+        "core": core,
+        "tree": tree,
+        "gx": gx,
+        "shadows": shadows,
+        "health": health,
+        "commands_off": commands_off,
+        "commands_on": commands_on,
+    }
 
 
 def branches(service: IService, depth: int = 0) -> Iterable[str]:

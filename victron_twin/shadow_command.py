@@ -30,13 +30,19 @@ WATCH = 1.0
 DONE = (Status.APPLIED, Status.SENT)
 
 
+#: How the service is found.
+SERVICE: list[list[Any]] = [
+    ["url", None, None, "Where the service's page is [as its configuration says]."],
+    *(row for row in option_parameters() if row[0] in ("config", "http", "state-dir")),
+]
+
+
 class _Through(usage.Options):
-    """How the service is found."""
+    """What is asked through the service, and of which thing."""
 
     optParameters: ClassVar[list[list[Any]]] = [
-        ["url", None, None, "Where the service's page is [as its configuration says]."],
+        *SERVICE,
         ["thing", None, None, "The thing [as the configuration says]."],
-        *(row for row in option_parameters() if row[0] in ("config", "http", "state-dir")),
     ]
 
     def parseArgs(self, name: str, *more: str) -> None:  # type: ignore[override]  # its arguments are what it takes
@@ -170,7 +176,7 @@ def plane(options: Mapping[str, Any], environ: Mapping[str, str]) -> Plane:
     url = options["url"] or url_of(config.http)
     if not re.match(r"https?://[^/]", url):
         raise Trouble(f"--url {url}: it must be like http://127.0.0.1:8480")
-    return Plane(url, options["thing"] or config.thing_name, config.state_dir / "token")
+    return Plane(url, options.get("thing") or config.thing_name, config.state_dir / "token")
 
 
 def value_of(text: str) -> Any:

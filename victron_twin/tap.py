@@ -22,9 +22,10 @@ from .catalog import Catalog, load
 from .catalog.schema import schemas
 from .commands.audit import Kept
 from .commands.journal import Journal
+from .commands.switch import Switch
 from .config import Config, ConfigError, GXConfig
 from .config.keys import option_flags, option_parameters
-from .core import Core, build
+from .core import Core, build, check_limits
 from .exits import Exits
 from .greengrass.configuration import ComponentConfiguration
 from .greengrass.lifecycle import Lifecycle
@@ -142,7 +143,13 @@ def assemble(reactor: Any, options: Options) -> Root:
     exits = Exits(reactor)
     exits.setServiceParent(root)
     site = Site(reactor, os.environ, load(), root, observer)
-    supervisor = Supervisor(reactor, options.load, site, exits.fatal)
+
+    def checked(component: Mapping[str, Any] | None) -> Config:
+        config = options.load(component)
+        check_limits(config, site.catalog)
+        return config
+
+    supervisor = Supervisor(reactor, checked, site, exits.fatal)
     if under_greengrass(os.environ) and (sdk_is_there() or options.load().backend != "local"):
         if not sdk_is_there():
             choose("greengrass", os.environ, None)  # says what is missing
@@ -242,6 +249,7 @@ class Site:
                 ThreadWorker(reactor, "journal"),
                 Kept(config.audit.max_bytes, config.audit.max_age),
             ),
+            Switch(config.state_dir / "commands.off"),
             fatal,
             backend if isinstance(backend, CloudSide) else None,
         )
@@ -293,7 +301,12 @@ def web(reactor: Any, config: Config, core: Core, fatal: Callable[[str], None]) 
     live = Live(reactor, Pieces(core.catalog, core.health, core.sources))
     access = Access(None if config.demo else load_token(config.state_dir / "token"), socket.gethostname())
     pages = Pages(
-        core.health, registry(core.health, core.bad_input), live, schemas(core.catalog), core.commands.journal
+        core.health,
+        registry(core.health, core.bad_input),
+        live,
+        schemas(core.catalog),
+        core.commands,
+        open_to_all=config.demo,
     )
     plane = DataPlane(core.sync.backend, reactor)
     site = guarded_site(plane.beside(pages.app.resource()), access)

@@ -76,3 +76,22 @@ def test_a_number_without_bounds_is_guarded_whatever_its_value(tmp_path: Path, g
         command = load(where).commands.of("victron-io", "level")
         assert command is not None
         assert [guard.covers("5") for guard in command.guards] == [True]
+
+
+@pytest.mark.parametrize(
+    ("service", "path", "stored"),
+    [
+        ("settings", "/Settings/SystemSetup/MaxChargeCurrent", True),
+        ("solarcharger", "/Settings/ChargeCurrentLimit", True),
+        ("vebus", "/Devices/0/Settings/PowerAssistEnabled", True),
+        ("switch", "/SwitchableOutput/1/Settings/Type", True),
+        ("vebus", "/CustomName", True),
+        ("tank", "/Capacity", True),
+        ("vebus", "/Mode", False),
+        ("vebus", "/Ac/In/1/CurrentLimit", False),
+        ("system", "/Relay/0/State", False),
+        ("hub4", "/Overrides/Setpoint", False),
+    ],
+)
+def test_what_is_kept_in_flash(service: str, path: str, stored: bool) -> None:
+    assert load().commands.is_stored(service, path) is stored

@@ -84,6 +84,9 @@ def test_with_a_key_the_tree_is_shown_and_with_none_nothing(inside: Inside) -> N
     for part in ("Manhole: running", "victron-battery", "state='live'", "'mqttConnected': True", "AttributeError"):
         assert part in shown
 
+    assert inside.ssh("commands_off()") == ("commands: off (by hand)\n", 0)
+    assert inside.ssh("commands_on()") == ("commands: allow-list\n", 0)
+
     for key in ("bad", None):
         assert inside.ssh("tree()", key=key) == ("", 255)
         assert inside.ssh(typed="tree()\n", key=key, options=terminal) == ("", 255)
@@ -91,7 +94,7 @@ def test_with_a_key_the_tree_is_shown_and_with_none_nothing(inside: Inside) -> N
     assert inside.ssh("tree()", key=None, options=password) == ("", 255)
 
     log = inside.service.log.read_text()
-    assert log.count("has entered the manhole as me") == 2
+    assert log.count("has entered the manhole as me") == 4
     host_key = inside.folder / "state" / "manhole_host_key"
     assert host_key.stat().st_mode & 0o777 == 0o600
 

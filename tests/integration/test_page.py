@@ -115,6 +115,20 @@ def test_it_shows_all_six_and_follows_them(shared: Page) -> None:
     shared.wait_until_it_changes("victron-solarcharger", "pv.power")
 
 
+def test_all_commands_are_switched_off_and_on_by_its_button(page: Page) -> None:
+    def mode() -> str:
+        return str(page.browser.evaluate("document.getElementById('mode').textContent"))
+
+    button = "document.querySelector('#switch button')"
+    wait_until(lambda: page.browser.evaluate(f"!{button}.disabled"), "no token is needed in the demo")
+    assert mode() == "The cloud may do: allow-list"
+    page.browser.evaluate(f"{button}.click()")
+    wait_until(lambda: mode() == "The cloud may do: nothing, switched off by hand", "it is off")
+    assert page.browser.evaluate(f"{button}.textContent") == "Switch commands on"
+    page.browser.evaluate(f"{button}.click()")
+    wait_until(lambda: mode() == "The cloud may do: allow-list", "it is on again")
+
+
 def test_changes_leave_the_page_in_its_place(shared: Page) -> None:
     """Cells are changed where they are: what a reader has unfolded, selected and scrolled to stays."""
     shared.browser.screen(390, 844)

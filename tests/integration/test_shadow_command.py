@@ -22,7 +22,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.asynchronous import asynchronous, wait
 from tests.mosquitto import HOST, free_port
-from tests.service import Service
+from tests.service import Service, wait_until
 from victron_twin.shadows.backend import Delta
 from victron_twin.shadows.local import LocalBackend
 from victron_twin.web.access import Access, guarded_site
@@ -223,6 +223,30 @@ def test_with_the_real_service(tmp_path: Path) -> None:
         assert told.status == 0
         document = json.loads(shadow("get", *where, "--all", SHADOW).out)
         assert "delta" not in document["state"]
+
+
+def test_commands_are_switched_off_and_on_with_the_token(tmp_path: Path) -> None:
+    with Service(tmp_path) as service:
+        token = tmp_path / "state" / "token"
+
+        def commands(word: str, state: Path = token.parent) -> tuple[int, str, str]:
+            where = ["--url", service.url, "--state-dir", str(state)]
+            done = subprocess.run(
+                [sys.executable, "-m", "victron_twin.cli", "commands", *where, word],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            return done.returncode, done.stdout, done.stderr
+
+        wait_until(lambda: commands("status")[:2] == (0, "commands: allow-list\n"), "the service answers")
+        status, out, errors = commands("off", tmp_path / "nothing")
+        assert (status, out) == (1, "")
+        assert "wants the token" in errors
+        assert commands("off")[:2] == (0, "commands: off (by hand)\n")
+        assert commands("status")[:2] == (0, "commands: off (by hand)\n")
+        assert commands("on")[:2] == (0, "commands: allow-list\n")
+        assert commands("perhaps")[0] == 2
 
 
 def test_a_reader_who_has_gone_is_no_error(tmp_path: Path) -> None:

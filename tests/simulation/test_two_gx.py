@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 
 from tests.simulation.world import CATALOG, PASSWORD, START, simulate_paho
 from victron_twin.commands.journal import Journal
+from victron_twin.commands.switch import Switch
 from victron_twin.config import Config, GXConfig
 from victron_twin.core import build
 from victron_twin.gx.backoff import Backoff
@@ -58,6 +59,7 @@ def test_each_further_gx_has_a_thing_of_its_own(tmp_path: Path) -> None:
         store,
         Primaries(tmp_path / "primaries.json"),
         Journal(tmp_path / "commands.sqlite", InlineWorker()),
+        Switch(tmp_path / "commands.off"),
         fatal.append,
     )
     restore = simulate_paho(clock)

@@ -24,6 +24,7 @@ from tests.emulators.shadow_manager import ShadowManager
 from tests.simulation.backends import FaultyBackend, ModelBackend
 from victron_twin.catalog import Catalog, load
 from victron_twin.commands.journal import Journal
+from victron_twin.commands.switch import Switch
 from victron_twin.config import Config, GXConfig
 from victron_twin.core import Core, build
 from victron_twin.gx.backoff import Backoff
@@ -102,6 +103,7 @@ class Process:
             self.backend,
             Primaries(world.folder / "primaries.json"),
             Journal(world.folder / "commands.sqlite", InlineWorker()),
+            Switch(world.folder / "commands.off"),
             self.fatal.append,
             self._keeper.cloud,
         )
@@ -130,7 +132,15 @@ class Process:
 class World:
     """A GX, a folder, and the process that is running."""
 
-    def __init__(self, folder: Path, seed: int, period: float = 20.0, firmware: str = "v3.70", **options: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        period: float = 20.0,
+        firmware: str = "v3.70",
+        site: Callable[..., Site] = Site.van,
+        **options: str,
+    ) -> None:
         self.clock = Clock()
         self.clock.advance(START)
         self.began = START
@@ -138,7 +148,7 @@ class World:
         self.folder = folder
         self.password: str | None = PASSWORD
         self.options = options
-        self.site = Site.van(Random(seed), time=START, firmware=firmware)
+        self.site = site(Random(seed), time=START, firmware=firmware)
         self.gx = GX(self.clock, self.site, Random(seed + 1), password=PASSWORD, period=period)
         self.broker = Broker(self.clock, self.gx)
         self.gx.start(self.broker)

@@ -192,3 +192,14 @@ def test_reported_makes_room_for_what_is_desired() -> None:
     wanted = ledger.wanted(crowd(150))
     assert size(wanted) + ledger.desired_size <= TOGETHER_LIMIT
     assert nest(wanted)["connected"] is True
+
+
+def test_what_is_gone_is_removed_first_where_the_document_is_full() -> None:
+    """Else what is to be set would be refused as too large, for ever."""
+    ledger, store = Ledger(), Store()
+    before: Flat = {("old", str(n)): "x" * 100 for n in range(50)}
+    store.take(ledger, before)
+    after: Flat = {("new", str(n)): "x" * 100 for n in range(50)}
+    store.take(ledger, after)
+    assert store.reported == nest(after)
+    assert [list(request["state"]["reported"]) for request in store.requests] == [["old"], ["old"], ["new"]]

@@ -14,7 +14,7 @@ from victron_twin.catalog import load
 from victron_twin.twin.desk import LIMIT, Desk
 from victron_twin.twin.flat import Flat, flatten, nest, overlaid
 from victron_twin.twin.plan import Known, Plan, Status, moment, plan, shorten
-from victron_twin.twin.policy import Policy
+from victron_twin.twin.policy import Limit, Policy, names_of
 from victron_twin.twin.sheet import Sheet
 from victron_twin.twin.twin import iso
 from victron_twin.twin.writes import Write
@@ -75,11 +75,11 @@ def test_the_gx_own_bounds_count_over_the_catalogues(bench: Bench) -> None:
     bench.raw("vebus/276/Ac/In/1/CurrentLimit", b'{"value":16.0,"min":5.0,"max":20.0}')
     bench.shadow("victron-vebus")
     (verdict,) = decide(bench, {"currentLimit": 25}).verdicts
-    assert verdict.reason == "must be from 5 to 20 A"
+    assert verdict.reason == "must be from 5 to 20 A (the GX's range)"
     bench.raw("vebus/276/Ac/In/1/CurrentLimit", b'{"value":16.5,"min":null,"max":null}')
     bench.shadow("victron-vebus")
     (verdict,) = decide(bench, {"currentLimit": 250}).verdicts
-    assert verdict.reason == "must be from 0 to 100 A"
+    assert verdict.reason == "must be from 0 to 100 A (the catalogue's range)"
 
 
 def test_what_was_settled_is_not_new_whatever_is_reported(bench: Bench) -> None:
@@ -197,16 +197,16 @@ def test_whatever_is_desired_nothing_unsafe_comes_of_it(desired: dict[str, Any])
 def test_the_policy(policy: Policy, value: str, refused: bool) -> None:
     command = CATALOG.commands.of("victron-vebus", "mode")
     assert command is not None
-    assert bool(policy.refuses("victron-vebus", ("mode",), value, command, {})) is refused
+    assert bool(policy.refuses(names_of("victron-vebus", ("mode",)), value, command, {})) is refused
 
 
 def test_charger_only_is_allowed_while_an_input_is_active() -> None:
     command = CATALOG.commands.of("victron-vebus", "mode")
     assert command is not None
     shown: Flat = {("acIn", "active"): "AC input 1"}
-    assert not Policy().refuses("victron-vebus", ("mode",), "Charger Only", command, shown)
+    assert not Policy().refuses(names_of("victron-vebus", ("mode",)), "Charger Only", command, shown)
     shown = {("acIn", "active"): "None (inverting)"}
-    assert Policy().refuses("victron-vebus", ("mode",), "Charger Only", command, shown)
+    assert Policy().refuses(names_of("victron-vebus", ("mode",)), "Charger Only", command, shown)
 
 
 def test_what_no_default_allows_is_refused_whatever_its_value() -> None:
@@ -215,12 +215,14 @@ def test_what_no_default_allows_is_refused_whatever_its_value() -> None:
     assert reboot is not None
     assert profile is not None
     assert "victron-system.gx.reboot=Reboot" in Policy().refuses(
-        "victron-system", ("gx", "reboot"), "Reboot", reboot, {}
+        names_of("victron-system", ("gx", "reboot")), "Reboot", reboot, {}
     )
     for value in CATALOG.enum("canbus_profile").values():
         path = ("canbus", "can0", "profile")
-        assert Policy().refuses("victron-settings", path, value, profile, {})
-        assert not Policy(allow=("victron-settings.canbus.*",)).refuses("victron-settings", path, value, profile, {})
+        assert Policy().refuses(names_of("victron-settings", path), value, profile, {})
+        assert not Policy(allow=("victron-settings.canbus.*",)).refuses(
+            names_of("victron-settings", path), value, profile, {}
+        )
 
 
 @pytest.mark.parametrize(("value", "refused"), [(True, True), (False, False)])
@@ -228,8 +230,10 @@ def test_a_boolean_is_guarded_and_allowed_as_json_writes_it(value: bool, refused
     command = CATALOG.commands.of("victron-vebus", "input1.ignore")
     assert command is not None
     path = ("input1", "ignore")
-    assert bool(Policy().refuses("victron-vebus", path, value, command, {})) is refused
-    assert not Policy(allow=("victron-vebus.input1.ignore=true",)).refuses("victron-vebus", path, value, command, {})
+    assert bool(Policy().refuses(names_of("victron-vebus", path), value, command, {})) is refused
+    assert not Policy(allow=("victron-vebus.input1.ignore=true",)).refuses(
+        names_of("victron-vebus", path), value, command, {}
+    )
 
 
 def test_a_number_without_known_bounds_is_not_written_unless_the_gx_gives_them(bench: Bench) -> None:
@@ -295,3 +299,77 @@ def test_statuses_older_than_a_day_go_together_once_a_day() -> None:
     assert len(nest(desk.over(Sheet()).values)["commands"]) == 3
     desk.sweep(1e9 + 86_400 + 5_000)
     assert set(nest(desk.over(Sheet()).values)["commands"]) == {"f2"}
+
+
+def limited(*texts: str) -> Policy:
+    return Policy("all", limits=tuple(map(Limit.read, texts)))
+
+
+@pytest.mark.parametrize(
+    ("limit", "asked", "reason"),
+    [
+        ("victron-vebus.currentLimit=..10", 10, ""),
+        ("victron-vebus.currentLimit=..10", 11, "from 0 to 10 A (commands.limits: victron-vebus.currentLimit=..10)"),
+        ("victron-vebus.currentLimit=..10", -1, "from 0 to 10 A (the catalogue's range)"),
+        ("victron-vebus.currentLimit=6..10", 5, "commands.limits"),
+        ("victron-vebus.*=..10", 11, "commands.limits"),
+        ("victron-vebus.devices.276.currentLimit=..10", 11, "commands.limits"),
+        ("victron-vebus.devices.277.currentLimit=..10", 11, ""),
+        ("victron-vebus.input1.currentLimit=..10", 11, "commands.limits"),  # another name of the same path
+        ("victron-vebus.currentLimit=..200", 101, "from 0 to 100 A (the catalogue's range)"),
+    ],
+)
+def test_a_limit_is_narrower_than_any_other_bound(bench: Bench, limit: str, asked: float, reason: str) -> None:
+    decided = decide(bench, {"currentLimit": asked}, policy=limited(limit))
+    assert len(decided.orders) == (not reason)
+    assert all(reason in verdict.reason for verdict in decided.verdicts)
+
+
+def test_the_narrowest_of_several_limits_counts(bench: Bench) -> None:
+    policy = limited("victron-vebus.*=..20", "victron-vebus.input1.*=..8", "victron-*=3..")
+    for asked, refused in ((9, True), (8, False), (3, False), (2, True)):
+        decided = decide(bench, {"input1": {"currentLimit": asked}}, policy=policy)
+        assert bool(decided.verdicts) is refused
+
+
+def test_a_limit_bounds_a_point_that_has_no_bound_and_allows_nothing(bench: Bench) -> None:
+    bench.hear("vebus/276/Settings/InverterOutputVoltage", 230.0)
+    bench.shadow("victron-vebus")
+    desired = {"settings": {"inverterOutputVoltage": 235}}
+    name = "victron-vebus.settings.inverterOutputVoltage"
+    (verdict,) = decide(bench, desired, policy=limited(f"{name}=..240")).verdicts
+    assert "no lower bound" in verdict.reason
+    assert len(decide(bench, desired, policy=limited(f"{name}=220..240")).orders) == 1
+    only = replace(limited(f"{name}=220..240"), mode="allow-list")
+    assert "allow-list" in decide(bench, desired, policy=only).verdicts[0].reason
+
+
+def test_a_rule_for_one_name_of_a_path_counts_for_the_others(bench: Bench) -> None:
+    policy = Policy("all", deny=("victron-vebus.input1.currentLimit",))
+    (verdict,) = decide(bench, {"currentLimit": 10}, policy=policy).verdicts
+    assert verdict.reason == "commands.deny forbids it: victron-vebus.input1.currentLimit"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "=1..2", "victron-vebus.a", "victron-vebus.a=", "a.b=..", "a.b=2..1", "a.b=x..", "a.b=..nan", "a=1"],
+)
+def test_a_limit_that_says_nothing_is_no_limit(text: str) -> None:
+    with pytest.raises(ValueError, match=r"FIELD=LEAST..MOST|allows nothing|is no number|name a field"):
+        Limit.read(text)
+
+
+def test_what_is_kept_in_flash_waits_when_it_was_written_too_often(bench: Bench) -> None:
+    (verdict,) = decide(bench, {"currentLimit": 10}, spent=lambda write: True).verdicts
+    assert verdict.status is Status.PENDING
+    assert "commands.rate" in verdict.reason
+
+
+def test_the_emergency_off_is_the_reason_of_everything(bench: Bench) -> None:
+    bench.hear("vebus/276/Hub4/L1/AcPowerSetpoint", 0)
+    bench.shadow("victron-vebus")
+    desired = {"mode": 99, "currentLimit": 10, **asked(bench), "setpoints": {"l1": {"acPower": 1}}}
+    decided = decide(bench, desired, policy=Policy("all", stopped=True))
+    assert not decided.orders
+    assert {verdict.reason for verdict in decided.verdicts} == {"commands are off (by hand)"}
+    assert len(decided.verdicts) == 4

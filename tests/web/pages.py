@@ -23,9 +23,7 @@ from victron_twin.web.site import Pages
 def pages(clock: IReactorTime, core: Core, pieces: MakePieces | None = None) -> tuple[Pages, Live]:
     """``pieces`` are the core's unless given; the live stream is not yet started."""
     live = Live(clock, pieces or Pieces(core.catalog, core.health, core.sources))
-    return Pages(
-        core.health, registry(core.health, core.bad_input), live, schemas(CATALOG), core.commands.journal
-    ), live
+    return Pages(core.health, registry(core.health, core.bad_input), live, schemas(CATALOG), core.commands), live
 
 
 class Reader:

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.simulation.world import World
+from victron_twin.web.access import Access, Guarded
 
 from .memory import Client
 from .pages import pages
@@ -126,3 +127,29 @@ def test_the_audit_log_of_commands_newest_first(tmp_path: Path) -> None:
     assert len(client(world).ask("GET", "/api/commands?limit=2").json) == 2
     for limit in ("many", "0", "501", "9" * 5000):
         assert client(world).ask("GET", f"/api/commands?limit={limit}").status == 400
+
+
+def test_commands_are_switched_off_and_on(tmp_path: Path) -> None:
+    world = World(tmp_path, 1)
+    world.run(30)
+    ours = client(world)
+    assert ours.ask("GET", "/api/commands/mode").json == {"mode": "allow-list", "token": True}
+    for _ in range(2):
+        assert ours.ask("POST", "/api/commands/mode", b'{"mode": "off"}').json["mode"] == "off (by hand)"
+    assert ours.ask("GET", "/health").json["commands"] == "off (by hand)"
+    assert (tmp_path / "commands.off").exists()
+    assert ours.ask("POST", "/api/commands/mode", b'{"mode": "on"}').json["mode"] == "allow-list"
+    assert not (tmp_path / "commands.off").exists()
+
+
+@pytest.mark.parametrize("body", [b"", b"off", b"[]", b'{"mode": "all"}', b'{"mode": null}', b'{"mode": ["off"]}'])
+def test_what_is_no_switch(van: World, body: bytes) -> None:
+    assert client(van).ask("POST", "/api/commands/mode", body).status == 400
+
+
+def test_switching_commands_off_needs_the_token(van: World) -> None:
+    guarded = Client(Guarded(pages(van.clock, van.process.core)[0].app.resource(), Access("a" * 20)))
+    headers = {"Host": "localhost"}
+    assert guarded.ask("GET", "/api/commands/mode", headers=headers).status == 200
+    assert guarded.ask("POST", "/api/commands/mode", b'{"mode": "off"}', headers).status == 401
+    assert van.process.core.commands.mode == "allow-list"

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from .model import NUMERIC, CatalogError, Field, Source, fill
@@ -25,6 +26,7 @@ from .tables import Row, read
 if TYPE_CHECKING:
     from importlib.abc import Traversable
 
+FLASH_COLUMNS = ("service", "path")
 COLUMNS = ("shadow", "field", "class", "wire", "needs", "guarded")
 
 
@@ -90,12 +92,17 @@ class _Line:
 
 
 class Commands:
-    """The table; the first row that fits a field counts."""
+    """The table; the first row that fits a field counts. ``flash`` are patterns of services and of their paths."""
 
-    def __init__(self, lines: Iterable[tuple[str, _Line]]) -> None:
+    def __init__(self, lines: Iterable[tuple[str, _Line]], flash: Iterable[tuple[str, str]] = ()) -> None:
+        self._flash = tuple(flash)
         self._lines: dict[str, list[_Line]] = {}
         for shadow, line in lines:
             self._lines.setdefault(shadow, []).append(line)
+
+    def is_stored(self, service: str, path: str) -> bool:
+        """Whether a path is kept in flash, which wears with each write."""
+        return any(fnmatchcase(service, kind) and fnmatchcase(path, pattern) for kind, pattern in self._flash)
 
     def of(self, shadow: str, name: str, service: str = "") -> Command | None:
         """The command of a field by its dotted name without ``devices.<instance>``; None: it cannot be written.
@@ -136,7 +143,7 @@ def read_commands(
             lines.append(
                 (shadow, _Line(compiled, field, row.choice("class", Class), row.choice("wire", Wire), needs, guards))
             )
-    commands = Commands(lines)
+    commands = Commands(lines, _flash(folder))
     for shadow, rows in fields.items():
         for field in rows if named else ():
             if not field.writable:
@@ -150,6 +157,13 @@ def read_commands(
                     "not always give them, so that all its values must be guarded"
                 )
     return commands
+
+
+def _flash(folder: Traversable) -> Iterable[tuple[str, str]]:
+    """``flash.csv``: what is kept in flash, as patterns; a catalogue without one has none."""
+    file = folder / "flash.csv"
+    rows = read(file, "flash.csv", FLASH_COLUMNS) if file.is_file() else []
+    return [(row.text("service", r"\*|[a-z][a-z0-9]*"), row.text("path", r"/\S+")) for row in rows]
 
 
 def _fields(row: Row, service: str, name: str, fields: Iterable[Field], patterns: Mapping[str, str]) -> Iterable[Field]:

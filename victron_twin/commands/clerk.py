@@ -20,6 +20,7 @@ from victron_twin.twin.twin import iso
 from victron_twin.twin.writes import Write
 
 from .journal import Journal, Record, Step
+from .wear import Wear
 from .writer import Outcome, Writer
 
 #: How often a setting is begun anew because the link was lost in between, before it is told as unconfirmed.
@@ -40,6 +41,7 @@ class Office:
     journal: Journal
     policy: Policy
     record: Record
+    wear: Wear
 
 
 class Clerk:
@@ -104,7 +106,7 @@ class Clerk:
         told: list[Verdict] = []
         for verdict in decided.verdicts:
             await self._receive(shadow, verdict.path, verdict.asked, verdict.id)
-            if verdict.status is Status.PENDING and self.desk.status(verdict.path) == Status.PENDING.value:
+            if verdict.status is Status.PENDING and self.desk.told(verdict.path, verdict.status, verdict.asked):
                 continue
             await self._note(shadow, verdict, "confirmed" if verdict.status is Status.APPLIED else "refused")
             told.append(verdict)
@@ -128,6 +130,7 @@ class Clerk:
             live=office.gx.live,
             offset=office.gx.offset,
             now=office.clock.seconds(),
+            spent=lambda write: office.wear.spent(write, office.policy.rate),
         )
         decided = plan(self.name, ledger.desired, known)
         primary = self._primary()
@@ -162,12 +165,17 @@ class Clerk:
         return await self._office.sync.settle(shadow, settlement)
 
     async def _execute(self, shadow: Shadow, order: Order) -> Verdict:
+        if self._off:  # it was decided before that
+            return await self._confirmed(shadow, order, Status.REJECTED, self._off)
         if order.kind is Class.ACTION:
             return await self._act(shadow, order)
         begun = self._begun[order.path] = self._begun.get(order.path, 0) + 1
         values: list[Any] = []
         for write in order.writes:
-            result = await self._office.writer.setting(write, self._before(shadow, order))
+            if self._off:
+                return await self._confirmed(shadow, order, Status.UNCONFIRMED, f"{self._off}: half of it is done")
+            self._office.wear.note(write)
+            result = await self._office.writer.setting(write, self._before(shadow, order), lambda: bool(self._off))
             if result.outcome is Outcome.KEPT:
                 return await self._confirmed(shadow, order, Status.REJECTED, f"the GX keeps {result.value}")
             if result.outcome is Outcome.SILENT:
@@ -177,6 +185,11 @@ class Clerk:
             values.append(result)
         reason = "the device made another value of it" if any(r.outcome is Outcome.OTHER for r in values) else ""
         return await self._confirmed(shadow, order, Status.APPLIED, reason)
+
+    @property
+    def _off(self) -> str:
+        """Why nothing may be begun any more, an empty text where something may."""
+        return self._office.policy.off
 
     async def _act(self, shadow: Shadow, order: Order) -> Verdict:
         """An action: its id is on the disk before it is sent, and it is never sent again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from twisted.application.service import Service
@@ -26,6 +27,8 @@ from victron_twin.twin.twin import Twin
 
 from .clerk import Clerk, Office
 from .journal import Journal, Record
+from .switch import Switch
+from .wear import Wear
 from .writer import Writer
 
 #: How often desires that wait for a GX are looked at, in s.
@@ -43,11 +46,13 @@ class CommandService(Service):
         sync: ShadowSync,
         journal: Journal,
         policy: Policy,
+        switch: Switch,
     ) -> None:
         self.journal = journal
         self._clock = clock
         self._sync = sync
         self._policy = policy
+        self._switch = switch
         self._offices: dict[str, Office] = {}
         self._clerks: dict[tuple[str, str], Clerk] = {}
         self._unwatch: Callable[[], None] = lambda: None
@@ -57,14 +62,29 @@ class CommandService(Service):
 
     @property
     def policy(self) -> Policy:
-        return self._policy
+        """What counts now, the emergency off with it."""
+        return replace(self._policy, stopped=self._switch.off)
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
-        """From now on; what is under way is not looked at again."""
+        """From now on; what is under way is not looked at again, but not begun anew where all is off."""
         self._policy = policy
         for office in self._offices.values():
-            office.policy = policy
+            office.policy = self.policy
+
+    @property
+    def mode(self) -> str:
+        """``off (by hand)``, or the configured mode."""
+        return "off (by hand)" if self._switch.off else self._policy.mode
+
+    def switch(self, off: bool, who: str) -> str:
+        """The emergency off, until it is switched on again, also over a restart; ``who`` is for the log.
+
+        What is wrong is returned, an empty text where nothing is: see :meth:`Switch.turn`.
+        """
+        problem = self._switch.turn(off, who)
+        self.policy = self._policy
+        return problem
 
     def busy(self) -> bool:
         """Whether a command is under way: written, and not yet told of."""
@@ -76,7 +96,15 @@ class CommandService(Service):
         Before the start nothing is read yet: :meth:`prepare` does it.
         """
         self._offices[thing] = Office(
-            self._clock, thing, gx, Writer(self._clock, gx), self._sync, self.journal, self._policy, Record({}, {})
+            self._clock,
+            thing,
+            gx,
+            Writer(self._clock, gx),
+            self._sync,
+            self.journal,
+            self.policy,
+            Record({}, {}),
+            Wear(self._clock, gx.twin.catalog.commands),
         )
         return Deferred.fromCoroutine(self._load(thing)) if self.running else succeed(None)
 

@@ -61,13 +61,13 @@ class Writer:
     def slot(self, write: Write) -> Slot:
         return self._gx.twin.device(*write.key).slot(write.path)
 
-    async def setting(self, write: Write, before: Before) -> Result:
-        """Write until the GX has it, has something else, or was asked often enough."""
+    async def setting(self, write: Write, before: Before, off: Callable[[], bool] = lambda: False) -> Result:
+        """Write until the GX has it, has something else, was asked often enough, or it is off: then not again."""
         result = Result(Outcome.SILENT)
         for attempt in range(TRIES):
             if attempt:
                 await self._sleep(AGAIN)
-            if not self._gx.live:
+            if not self._gx.live or (attempt and off()):
                 return result
             result = await self._once(write, before)
             if result.outcome in (Outcome.TAKEN, Outcome.OTHER):

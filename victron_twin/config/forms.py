@@ -18,6 +18,8 @@ from typing import Any, cast
 
 from twisted.internet.endpoints import serverFromString
 
+from victron_twin.twin.policy import Limit
+
 from .secret import Secret, read_password
 
 TRUE = ("true", "yes", "on", "1")
@@ -128,6 +130,10 @@ def patterns(value: Any, _base: Path) -> tuple[str, ...]:
     return words(value)
 
 
+def limits(value: Any, _base: Path) -> tuple[Limit, ...]:
+    return tuple(Limit.read(word) for word in words(value))
+
+
 def namespaces(value: Any, _base: Path) -> tuple[str, ...]:
     """``["battery", "gps"]`` is ``("battery/*", "gps/*")``."""
     names = words(value)
@@ -234,6 +240,8 @@ MILLISECONDS = duration("milliseconds", 1000)
 BOOLEAN = Form("true or false", boolean)
 PATHS = Form("a list of patterns, as battery/* or vebus/Ac/*", patterns)
 COMMANDS = Form("a list of patterns, as victron-vebus.mode=Off", patterns)
+LIMITS = Form("a list of limits, as victron-vebus.currentLimit=..10", limits)
+RATE = whole("a whole number, 1 or more", 1)
 NAMESPACES = Form("a list of service names, as battery, solarcharger, gps", namespaces)
 FOLDER = Form("a folder", path)
 FILE = Form("a file that can be read", readable)

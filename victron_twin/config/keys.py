@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from victron_twin.twin.policy import RATE
+
 from . import forms
 from .forms import Form
 
@@ -235,6 +237,14 @@ KEYS: Sequence[Key] = (
     ),
     Key("commands.allow", forms.COMMANDS, "What is allowed beside the default.", ()),
     Key("commands.deny", forms.COMMANDS, "What is never allowed, alike.", ()),
+    Key(
+        "commands.limits",
+        forms.LIMITS,
+        "What numbers may be at least and at most, in the unit of the field: narrower than the GX's own range, or the"
+        " bound that one without any needs.",
+        (),
+    ),
+    Key("commands.rate", forms.RATE, "Writes a minute to one point that is kept in flash, at most.", RATE),
     Key(
         "audit.max_bytes",
         forms.AUDIT_BYTES,

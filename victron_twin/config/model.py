@@ -9,6 +9,8 @@ from typing import Any
 
 import platformdirs
 
+from victron_twin.twin.policy import Limit
+
 from .keys import KEYS, PRIMARIES, Key
 from .layers import (
     ConfigError,
@@ -73,6 +75,8 @@ class CommandsConfig:
     mode: str
     allow: tuple[str, ...]
     deny: tuple[str, ...]
+    limits: tuple[Limit, ...]
+    rate: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,9 +50,10 @@ class Desk:
                 self._mirrored.setdefault(path, found)
         self.revision += 1
 
-    def status(self, path: Path) -> str:
-        """The last status of a desire, an empty text where there is none."""
-        return str(self._results.get(dotted(path), {}).get("status", ""))
+    def told(self, path: Path, status: Status, asked: Any) -> bool:
+        """Whether this stands there of a desire already."""
+        result = self._results.get(dotted(path), {})
+        return result.get("status") == status.value and bool(result.get("value") == shorten(asked))
 
     def pending(self) -> list[Path]:
         """The desires that were told as pending and not decided since."""

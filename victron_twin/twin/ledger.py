@@ -163,7 +163,8 @@ class Ledger:
     def patch(self, wanted: Flat, settle: Collection[Path] = ()) -> Patch | None:
         """All that differs, below the deadband too: first what is to be set, removals in a patch of their own.
 
-        Removals stand alone because a delete that is merged with an update that is still to be synced is lost. What
+        Removals stand alone because a delete that is merged with an update that is still to be synced is lost; they
+        come first where both do not fit into the document, which would not take what is to be set ever. What
         was desired is overwritten with what is reported: where it is to be settled (``settle``), and where the
         reported value of a settled desire moves, so that no delta stays.
         """
@@ -176,8 +177,18 @@ class Ledger:
             if (p in settling or at(self.desired, p) is not None) and not same(v, at(self.desired, p))
         }
         if changed or desired:
-            return Patch(changed, desired=desired, settles=settles)
+            removal = self.removal(wanted) if self._too_large(changed, desired) else None
+            return removal or Patch(changed, desired=desired, settles=settles)
         return self.removal(wanted)
+
+    def _too_large(self, changed: Flat, desired: Flat) -> bool:
+        """Whether the document would be, with what is to be set and still all that it has."""
+        new = changed.keys() - self.acknowledged.keys()
+        if not desired and not new:
+            return False
+        kept = {p: v for p, v in self.acknowledged.items() if not any(_overlap(p, path) for path in new)}
+        reported = len(orjson.dumps(nest({**kept, **changed})))
+        return reported + len(orjson.dumps(overlaid(self.desired, desired))) > TOGETHER_LIMIT
 
     def _changed(self, wanted: Flat) -> Flat:
         """What differs, below the deadband too."""

@@ -6,7 +6,7 @@ Pure: the desired document, what was last settled and last acknowledged, the twi
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
@@ -17,7 +17,7 @@ from victron_twin.catalog.model import Layout
 
 from .devices import Device
 from .flat import Path, dotted
-from .policy import Policy
+from .policy import Policy, names_of
 from .readings import Unreadable, fit
 from .shadow import same
 from .twin import Twin
@@ -94,6 +94,7 @@ class Known:
     live: bool
     offset: float | None
     now: float
+    spent: Callable[[Write], bool] = lambda _: False  #: whether a write would wear its point too fast by now
 
 
 #: What was last settled for the path of a desire.
@@ -220,6 +221,8 @@ def _id(asked: Any) -> str:
 def _order(shadow: str, target: _Target, command: Command, known: Known) -> Order:
     """The order for a new desire. Raises _Refused or Unfit; an order without writes is fulfilled already."""
     asked, expires = target.asked, 0.0
+    if known.policy.off:
+        raise _Refused(known.policy.off)
     if command.kind is Class.SETPOINT:
         raise _Refused("setpoints that must be held are not taken yet")
     if command.kind is Class.ACTION:
@@ -234,7 +237,8 @@ def _order(shadow: str, target: _Target, command: Command, known: Known) -> Orde
         raise Unfit("no value of this field") from None
     device = target.device
     fields = {path: live.shown for path, live in device.fields.items()} if device is not None else {}
-    refusal = known.policy.refuses(shadow, target.path, shown, command, fields)
+    names = _names(shadow, target, known.twin)
+    refusal = known.policy.refuses(names, shown, command, fields)
     if refusal:
         raise _Refused(refusal)
     if not known.live or (device is not None and not device.connected):
@@ -243,14 +247,38 @@ def _order(shadow: str, target: _Target, command: Command, known: Known) -> Orde
     if device is None or live is None:
         raise _Refused("the device does not have it")
     _check_needs(command, device, known.twin)
-    wanted = writes(raw, live, command)
+    wanted = writes(raw, live, command, known.policy.bounds(names))
     if command.kind is Class.ACTION:
         if known.offset is None or abs(known.offset) > SKEW:
             raise _Refused("our clock and the GX's are apart", Status.PENDING)
         return Order(target.path, target.asked, command.kind, wanted, target.asked, _id(target.asked), expires)
     if all(_has(known.twin, write) for write in wanted) or live.shown == shown:
         wanted = ()
+    if any(known.spent(write) for write in wanted):
+        raise _Refused(f"kept in flash: {known.policy.rate} writes a minute (commands.rate)", Status.PENDING)
     return Order(target.path, target.asked, command.kind, wanted, shown)
+
+
+def _names(shadow: str, target: _Target, twin: Twin) -> tuple[str, ...]:
+    """All that patterns may call what a desire is aimed at: other fields of the same path count as well.
+
+    ``victron-vebus.currentLimit`` and ``.input1.currentLimit`` are one limit: a rule for one of them holds for both.
+    """
+    device = target.device
+    if device is None:
+        return names_of(shadow, target.path)
+    names = dict.fromkeys(names_of(shadow, target.path, _entry(device, shadow, twin)))
+    live = device.fields.get(target.name)
+    for other in (feed for slot in live.slots for feed in slot.feeds) if live is not None else ():
+        if other.field.writable and other is not live:
+            theirs = other.field.shadow
+            names.update(dict.fromkeys(names_of(theirs, other.path, _entry(other.device, theirs, twin))))
+    return tuple(names)
+
+
+def _entry(device: Device, shadow: str, twin: Twin) -> str:
+    """The key of a device under ``devices`` of a shadow."""
+    return str(device).replace("/", "-") if twin.catalog.shadows[shadow].layout is Layout.MIXED else device.instance
 
 
 def _has(twin: Twin, write: Write) -> bool:

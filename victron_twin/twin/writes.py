@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from victron_twin.catalog.commands import Command, Wire
 from victron_twin.catalog.model import NUMERIC, Field, Kind
 
 from .devices import Live, Slot
+from .policy import Limit
 from .readings import is_number
 
 
@@ -51,16 +52,35 @@ def raw_value(asked: Any, field: Field, catalog: Catalog) -> Any:
     raise Unfit("must be a text")
 
 
-def check_range(raw: Any, field: Field, slot: Slot) -> None:
-    """Within what the GX publishes for the path, and the catalogue's bound where it gives none. Raises Unfit."""
+def check_range(raw: Any, field: Field, slot: Slot, limits: Iterable[Limit] = ()) -> None:
+    """Within what the GX publishes for the path, the catalogue's bound where it gives none, and the owner's limits.
+
+    Raises Unfit, which says by which of them.
+    """
     if field.kind not in NUMERIC:
         return
-    least = slot.minimum if slot.minimum is not None else field.minimum
-    most = slot.maximum if slot.maximum is not None else field.maximum
-    if least is None or most is None:
-        raise Unfit("has no bounds that are known, neither from the GX nor here")
-    if not least <= raw <= most:
-        raise Unfit(f"must be from {least:g} to {most:g} {field.unit}".rstrip())
+    lows = _sides(slot.minimum, field.minimum, [(limit.least, limit) for limit in limits])
+    highs = _sides(slot.maximum, field.maximum, [(limit.most, limit) for limit in limits])
+    if not lows or not highs:
+        which = "upper bound that is" if lows else "lower bound that is" if highs else "bounds that are"
+        raise Unfit(f"has no {which} known, neither from the GX nor here: commands.limits can give it")
+    least, by_least = max(lows, key=lambda low: low[0])
+    most, by_most = min(highs, key=lambda high: high[0])
+    if raw < least or raw > most:
+        span = f"must be from {least:g} to {most:g} {field.unit}".rstrip()
+        raise Unfit(f"{span} ({by_least if raw < least else by_most})")
+
+
+def _sides(
+    live: float | None, table: float | None, limits: Iterable[tuple[float | None, Limit]]
+) -> list[tuple[float, str]]:
+    """All bounds of one side, each with whose it is."""
+    found = [(bound, f"commands.limits: {limit}") for bound, limit in limits if bound is not None]
+    if live is not None:
+        found.insert(0, (live, "the GX's range"))
+    elif table is not None:
+        found.insert(0, (table, "the catalogue's range"))
+    return found
 
 
 def typed(raw: Any, slot: Slot, wire: Wire) -> Any:
@@ -118,9 +138,9 @@ INVERSES: Mapping[str, Callable[[Any, Live], list[tuple[Slot, Any]]]] = {
 }
 
 
-def writes(raw: Any, live: Live, command: Command) -> tuple[Write, ...]:
+def writes(raw: Any, live: Live, command: Command, limits: Iterable[Limit] = ()) -> tuple[Write, ...]:
     """The writes in their order. Raises Unfit."""
-    check_range(raw, live.field, live.slots[0])
+    check_range(raw, live.field, live.slots[0], limits)
     return tuple(
         Write((slot.device.service, slot.device.instance), slot.path, typed(value, slot, command.wire))
         for slot, value in INVERSES[live.field.rule](raw, live)

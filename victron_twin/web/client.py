@@ -44,6 +44,10 @@ class Plane:
         """Raises Trouble."""
         self._ask(self._path(name), {**request, "clientToken": f"shadow-set-{uuid.uuid4().hex[:8]}"})
 
+    def commands(self, mode: str | None = None) -> str:
+        """What the cloud may do; ``off`` or ``on`` switches that first. Raises Trouble."""
+        return str(self._ask("/api/commands/mode", None if mode is None else {"mode": mode})["mode"])
+
     def _path(self, name: str) -> str:
         return f"/things/{quote(self._thing, safe='')}/shadow?name={quote(name, safe='')}"
 

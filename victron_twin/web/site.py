@@ -16,9 +16,10 @@ from twisted.web.server import Request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from victron_twin.commands.audit import MOST_STEPS
-from victron_twin.commands.journal import Journal
+from victron_twin.commands.service import CommandService
 from victron_twin.health import Health
 
+from .body import MAX_BODY
 from .errors import refuse
 from .live import Live
 
@@ -39,17 +40,25 @@ PAGE_HEADERS = {
 
 
 class Pages:
-    """The routes that only read."""
+    """The routes that read, and the switch of commands."""
 
     app = Klein()
 
     def __init__(
-        self, health: Health, registry: CollectorRegistry, live: Live, schemas: Mapping[str, Any], journal: Journal
+        self,
+        health: Health,
+        registry: CollectorRegistry,
+        live: Live,
+        schemas: Mapping[str, Any],
+        commands: CommandService,
+        open_to_all: bool = False,
     ) -> None:
+        """``open_to_all``: what changes something needs no token; :class:`~.access.Access` sees to that."""
         self._health = health
         self._registry = registry
         self._live = live
-        self._journal = journal
+        self._commands = commands
+        self._open = open_to_all
         self._schemas = {f"{name}.json": schema for name, schema in schemas.items()}
         self._static = {entry.name: entry.read_bytes() for entry in files(__package__).joinpath("static").iterdir()}
 
@@ -94,7 +103,31 @@ class Pages:
         limit = (request.args or {}).get(b"limit", [b"100"])[0]
         if not (limit.isdigit() and len(limit) < 9 and 1 <= int(limit) <= MOST_STEPS):
             return refuse(request, 400, f"Invalid limit: it must be 1 to {MOST_STEPS}")
-        return _answer(request, "application/json", orjson.dumps(await self._journal.steps(int(limit))))
+        return _answer(request, "application/json", orjson.dumps(await self._commands.journal.steps(int(limit))))
+
+    @app.route("/api/commands/mode", methods=["GET"])
+    def mode(self, request: Request) -> bytes:
+        """What the cloud may do now, and whether switching it needs the token."""
+        return self._mode(request)
+
+    @app.route("/api/commands/mode", methods=["POST"])
+    def switch(self, request: Request) -> bytes:
+        """The emergency off, and on again: ``{"mode": "off"}``, ``{"mode": "on"}``."""
+        try:
+            asked = orjson.loads(request.content.read(MAX_BODY + 1)) if request.content is not None else None
+        except ValueError:
+            asked = None
+        if not isinstance(asked, dict) or asked.get("mode") not in ("off", "on"):
+            return refuse(request, 400, 'Invalid mode: send {"mode": "off"} or {"mode": "on"}')
+        client = request.getClientAddress()
+        problem = self._commands.switch(asked["mode"] == "off", f"HTTP, {getattr(client, 'host', 'local')}")
+        if problem:
+            return refuse(request, 500, problem)
+        return self._mode(request)
+
+    def _mode(self, request: Request) -> bytes:
+        state = {"mode": self._commands.mode, "token": not self._open}
+        return _answer(request, "application/json", orjson.dumps(state))
 
     @app.handle_errors(NotFound)
     def no_such_path(self, request: IRequest, failure: Failure) -> bytes:

@@ -269,7 +269,7 @@ const outcomes = new Map();
 async function showCommands() {
   const answer = await fetch(`api/commands?limit=${AUDIT}`).catch(() => null);
   const steps = answer?.ok ? await answer.json() : [];
-  byId("commands").hidden = steps.length === 0;
+  document.querySelector("#commands table").hidden = steps.length === 0;
   document.querySelector("#commands tbody").replaceChildren(...steps.map(({ at, shadow, field, old, new: asked, step, result, reason }) => {
     const text = (value) => value === null ? "–" : typeof value === "object" ? JSON.stringify(value) : shown(value);
     const bad = ["rejected", "unconfirmed", "expired"].includes(result);
@@ -279,10 +279,44 @@ async function showCommands() {
   }));
 }
 
+// The emergency off of all commands: a button where no token is needed, or one was typed, which is kept nowhere.
+const BY_HAND = "off (by hand)";
+const switchForm = byId("switch");
+const tokenInput = byId("token").querySelector("input");
+let needsToken = true;
+
+function showMode() {
+  const off = health?.commands === BY_HAND;
+  say(byId("mode"), health ? `The cloud may do: ${off ? "nothing, switched off by hand" : health.commands}` : "", off ? "bad" : "");
+  const button = switchForm.querySelector("button");
+  say(button, off ? "Switch commands on" : "Switch all commands off");
+  button.disabled = health === null || lost !== "" || (needsToken && tokenInput.value.trim() === "");
+}
+
+async function askForMode() {
+  const answer = await fetch("api/commands/mode").catch(() => null);
+  if (answer?.ok) needsToken = (await answer.json()).token;
+  byId("token").hidden = !needsToken;
+  showMode();
+}
+
+switchForm.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const mode = health.commands === BY_HAND ? "on" : "off";
+  const headers = needsToken ? { Authorization: `Bearer ${tokenInput.value.trim()}` } : {};
+  const answer = await fetch("api/commands/mode", { method: "POST", headers, body: JSON.stringify({ mode }) }).catch(() => null);
+  const told = await answer?.json().catch(() => null);
+  say(byId("switch-problem"), answer?.ok ? "" : told?.message ?? "the service does not answer");
+  if (answer?.ok) health.commands = told.mode;
+  showMode();
+});
+tokenInput.addEventListener("input", showMode);
+
 function judge(why) {
   lost = why;
   say(byId("service"), why || "following live", why ? "bad" : "good");
   showLinks();
+  showMode();
   for (const card of cards.values()) card.judge(why);
 }
 
@@ -295,7 +329,7 @@ function follow() {
     act(JSON.parse(event.data));
     if (lost !== "") judge("");
   });
-  on("health", (report) => { health = report; showLinks(); });
+  on("health", (report) => { health = report; showLinks(); showMode(); });
   on("fields", describe);
   on("shadow", (piece) => {
     const card = cards.get(`${piece.thing}/${piece.name}`);
@@ -309,6 +343,7 @@ function follow() {
     }
   });
   events.addEventListener("open", () => {
+    askForMode();
     settled = false;
     for (const card of cards.values()) card.told = false;
     setTimeout(() => {
