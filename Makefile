@@ -21,7 +21,7 @@ demo:
 test: $(NEWEST)
 	@sh scripts/venv.sh $(OLDEST) oldest -e ".[test]" -c tests/lowest.txt
 	@printf 'All tests: ' && $(NEWEST)/bin/python -c $(VERSIONS)
-	@$(NEWEST)/bin/python -m pytest -q -n 3 --dist worksteal
+	@$(NEWEST)/bin/python -m pytest -q -n 4 --dist worksteal
 	@printf 'The fast tests: ' && $(OLDEST)/bin/python -c $(VERSIONS)
 	@VICTRON_TWIN_SEEDS=4 $(OLDEST)/bin/python -m pytest -q -n 2 --dist worksteal $(FAST)
 
