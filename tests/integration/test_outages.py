@@ -85,7 +85,8 @@ class World:
         self.service.__exit__(None, None, None)
         self.bridge.stop()
         self.mosquitto.stop()
-        written = [self.log(), *(p.read_bytes().decode(errors="replace") for p in self.folder.glob("state/*"))]
+        files = [path for path in self.folder.glob("state/**/*") if path.is_file()]
+        written = [self.log(), *(path.read_bytes().decode(errors="replace") for path in files)]
         assert not any(password in text for text in written for password in (PASSWORD, ANOTHER))
 
     def restart_service(self) -> None:
