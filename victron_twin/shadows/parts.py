@@ -76,7 +76,7 @@ class Rest:
     """How long the shadows of a thing are written for critical fields alone, because the backend asked for fewer."""
 
     first: float = 5.0
-    longest: float = 60.0
+    longest: float = 15.0
     until: float = 0.0
     length: float = 0.0
 

@@ -27,7 +27,7 @@ CONFLICTS = 5
 #: The last flush at a stop may take this long, in s.
 LAST_FLUSH = 3.0
 #: After a failure a shadow waits this long, doubled each time up to the second, in s.
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+FIRST_WAIT, LONGEST_WAIT = 1.0, 15.0
 
 
 Fatal = Callable[[str], None]
