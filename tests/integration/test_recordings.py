@@ -204,7 +204,7 @@ def test_the_shadows_end_as_a_recording_does(tmp_path: Path) -> None:
     port = free_port()
     config = tmp_path / "twin.toml"
     config.write_text("[cadence]\nnormal = 1\nslow = 1\nbatch = 0.5\n")
-    serve = ("--port", str(port), "--password", PASSWORD, "--folder", str(tmp_path / "gx"), "--speed", "9")
+    serve = ("--port", str(port), "--password", PASSWORD, "--folder", str(tmp_path / "gx"), "--speed", "3")
     address = ("--gx-host", HOST, "--gx-port", str(port), "--config", str(config))
     values, catalog = last(VAN), load()
 
