@@ -23,7 +23,7 @@ test: $(NEWEST)
 	@printf 'All tests: ' && $(NEWEST)/bin/python -c $(VERSIONS)
 	@$(NEWEST)/bin/python -m pytest -q -n 4 --dist worksteal
 	@printf 'The fast tests: ' && $(OLDEST)/bin/python -c $(VERSIONS)
-	@VICTRON_TWIN_SEEDS=4 $(OLDEST)/bin/python -m pytest -q -n 2 --dist worksteal $(FAST)
+	@VICTRON_TWIN_SEEDS=2 $(OLDEST)/bin/python -m pytest -q -n 2 --dist worksteal $(FAST)
 
 lint: $(NEWEST)
 	@PATH="$(CURDIR)/$(NEWEST)/bin:$$PATH" sh scripts/lint.sh

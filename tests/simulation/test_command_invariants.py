@@ -153,7 +153,7 @@ def test_commands_under_faults(seed: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", more(30))
+@pytest.mark.parametrize("seed", more(24))
 def test_commands_under_faults_more_seeds(seed: int, tmp_path: Path) -> None:
     run(seed, tmp_path)
 
