@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
+from typing import Any
 
+import orjson
 import pytest
+
+from victron_twin.twin.flat import Path, nest
 
 
 def needs(*programs: str) -> pytest.MarkDecorator:
@@ -14,3 +19,8 @@ def needs(*programs: str) -> pytest.MarkDecorator:
     if missing and os.environ.get("CI"):
         raise RuntimeError(f"CI must have {', '.join(missing)}")
     return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}: apt-get install them")
+
+
+def size(flat: Mapping[Path, Any]) -> int:
+    """Bytes of a section of these leaves as compact JSON."""
+    return len(orjson.dumps(nest(flat)))

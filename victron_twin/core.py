@@ -4,7 +4,7 @@ is given: clock, endpoints, backend, randomness."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -88,13 +88,18 @@ def check_limits(config: Config, catalog: Catalog) -> None:
             raise ConfigError(f"commands.limits: {limit}: {limit.pattern} {what}; docs/catalogue.md has what can be")
 
 
+def fits(name: str, patterns: Iterable[str]) -> bool:
+    """Whether any of the patterns means ``<service>/<D-Bus path>``."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def selection(config: Config) -> Callable[[str, str, str], bool]:
     """Whether a D-Bus path of a service is included: ``battery/*``, ``vebus/Ac/*``."""
 
     def select(service: str, instance: str, path: str) -> bool:
         name = service + path
-        included = not config.include or any(fnmatchcase(name, pattern) for pattern in config.include)
-        return included and not any(fnmatchcase(name, pattern) for pattern in config.exclude)
+        included = not config.include or fits(name, config.include)
+        return included and not fits(name, config.exclude)
 
     return select
 
@@ -153,7 +158,7 @@ def build(
             select=selection(config),
             moved=partial(_moved, thing),
             privacy=privacy(config),
-            raw=lambda service, path: any(fnmatchcase(service + path, pattern) for pattern in config.raw),
+            raw=lambda service, path: fits(service + path, config.raw),
             configured=configured,
             remembered=primaries.of(thing),
             changed=partial(primaries.changed, thing),

@@ -18,6 +18,9 @@ from victron_twin.greengrass.nucleus import Nucleus
 
 needs_sdk = pytest.mark.skipif(find_spec("awsiot") is None, reason="needs awsiotsdk, of the extra greengrass")
 
+#: Makes benches that are taken down at a test's end; the arguments are those of a Bench without its folder.
+Make = Callable[..., "Bench"]
+
 REACTOR: Any = reactor
 #: Where waits of seconds are to pass, they pass so many times faster.
 SPEED = 20.0

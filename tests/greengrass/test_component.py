@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
 
-from tests.asynchronous import asynchronous, until, wait
+from tests.asynchronous import asynchronous, until
 from victron_twin.greengrass.configuration import ComponentConfiguration
 from victron_twin.greengrass.lifecycle import LONGEST, RECHECK, Lifecycle
 from victron_twin.greengrass.secrets import SecretError, Secrets
 
-from .bench import Bench, needs_sdk
+from .bench import Make, needs_sdk
 
 pytestmark = [pytest.mark.integration, needs_sdk]
 
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:gx-AbCdEf"
-Make = Callable[..., Bench]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
-    made: list[Bench] = []
-
-    def make(**options: Any) -> Bench:
-        made.append(Bench(tmp_path, **options))
-        return made[-1]
-
-    yield make
-    for bench in made:
-        wait(Deferred.fromCoroutine(bench.down()))
 
 
 @asynchronous

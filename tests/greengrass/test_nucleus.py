@@ -4,37 +4,20 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, DeferredList
 
-from tests.asynchronous import asynchronous, until, wait
+from tests.asynchronous import asynchronous, until
 from victron_twin.greengrass.errors import IpcError, Problem
 
-from .bench import Bench, needs_sdk
+from .bench import Bench, Make, needs_sdk
 
 pytestmark = [pytest.mark.integration, needs_sdk]
 
 BATTERY = {"thing_name": "van", "shadow_name": "victron-battery"}
 DELTA = "$aws/things/van/shadow/name/victron-battery/update/delta"
-
-Make = Callable[..., Bench]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
-    made: list[Bench] = []
-
-    def make(**options: Any) -> Bench:
-        made.append(Bench(tmp_path, **options))
-        return made[-1]
-
-    yield make
-    for bench in made:
-        wait(Deferred.fromCoroutine(bench.down()))
 
 
 def update(bench: Bench, **desired: Any) -> Deferred[Any]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.simulator.sites import number, run
 from victron_twin import simulator
 from victron_twin.catalog import load
 from victron_twin.simulator import tables
@@ -25,24 +26,6 @@ VEBUS, GRID, SYSTEM, SETTINGS = "vebus/276", "grid/30", "system/0", "settings/0"
 
 def large(seed: int = 1, hour: float | None = 11.0) -> Site:
     return Site.large(Random(seed), time=JUNE, hour=hour)
-
-
-def run(site: Site, seconds: float, step: float = 1.0) -> list[str]:
-    """Let time pass with every device refreshed at each step; the topics that were signalled."""
-    changes = []
-    end = site.time + seconds
-    while site.time < end:
-        site.advance(min(end, site.time + step))
-        for device in site.devices:
-            site.refresh(device)
-        changes += site.take_changes()
-    return changes
-
-
-def number(site: Site, topic: str) -> float:
-    value = site.value(topic)
-    assert isinstance(value, (int, float)), f"{topic} is {value!r}"
-    return float(value)
 
 
 def behind(site: Site) -> Estate:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.simulator.sites import number, run
 from victron_twin.simulator import sun
 from victron_twin.simulator.build import Van
 from victron_twin.simulator.bus import Value, expand, float32
@@ -22,27 +23,9 @@ def van(seed: int = 1, time: float = NOVEMBER, hour: float | None = None) -> Sit
     return Site.van(Random(seed), time=time, hour=hour)
 
 
-def run(site: Site, seconds: float, step: float = 1.0) -> list[str]:
-    """Let time pass with every device refreshed at each step; the topics that were signalled."""
-    changes = []
-    end = site.time + seconds
-    while site.time < end:
-        site.advance(min(end, site.time + step))
-        for device in site.devices:
-            site.refresh(device)
-        changes += site.take_changes()
-    return changes
-
-
 def behind(site: Site) -> Van:
     assert isinstance(site.world, Van)
     return site.world
-
-
-def number(site: Site, topic: str) -> float:
-    value = site.value(topic)
-    assert isinstance(value, (int, float)), f"{topic} is {value!r}"
-    return float(value)
 
 
 # What stands on the bus

@@ -8,10 +8,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support import size
 from victron_twin.catalog import load
 from victron_twin.catalog.model import Cadence
 from victron_twin.twin.fit import MARGIN, Fit
-from victron_twin.twin.flat import Flat, Path, size
+from victron_twin.twin.flat import Flat, Path
 from victron_twin.twin.ledger import Ledger
 from victron_twin.twin.sheet import Sheet
 

@@ -8,10 +8,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import size
 from victron_twin.catalog import load
 from victron_twin.catalog.model import Cadence
 from victron_twin.twin import shadow
-from victron_twin.twin.flat import Flat, flatten, nest, size
+from victron_twin.twin.flat import Flat, flatten, nest
 from victron_twin.twin.ledger import REPORTED_LIMIT, TOGETHER_LIMIT, Ledger
 from victron_twin.twin.sheet import Sheet
 

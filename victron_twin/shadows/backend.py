@@ -75,6 +75,13 @@ class Unavailable(ShadowError):
     code = 503
 
 
+#: The error of each code of the shadow service.
+ERRORS: Mapping[int, type[ShadowError]] = {
+    401: Unauthorized,
+    **{kind.code: kind for kind in (InvalidRequest, Unauthorized, NotFound, Conflict, TooLarge, Throttled)},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Delta:
     """Desired differs from reported: at an accepted update while a difference exists."""

@@ -22,19 +22,7 @@ from victron_twin.twin import shadow as rules
 from victron_twin.twin.shadow import Refused
 from victron_twin.twin.summary import SHADOW
 
-from .backend import (
-    CLASSIC,
-    Conflict,
-    Document,
-    InvalidRequest,
-    NotFound,
-    ShadowError,
-    Throttled,
-    TooLarge,
-    Unauthorized,
-    Unavailable,
-    nothing,
-)
+from .backend import CLASSIC, ERRORS, Document, InvalidRequest, ShadowError, Unavailable, nothing
 from .local_deltas import resource
 from .refusals import MQTT_PROXY, refusal
 
@@ -42,8 +30,6 @@ from .refusals import MQTT_PROXY, refusal
 TIMEOUT = 10.0
 
 Listener = Callable[[str, str, int, int], None]
-_KINDS: tuple[type[ShadowError], ...] = (InvalidRequest, Unauthorized, NotFound, Conflict, TooLarge, Throttled)
-_ERRORS: dict[int, type[ShadowError]] = {401: Unauthorized, **{kind.code: kind for kind in _KINDS}}
 
 
 class CloudProxy:
@@ -135,7 +121,7 @@ class CloudProxy:
         if event.message.topic_name.endswith("/accepted"):
             answer.callback(body)
         else:
-            kind = _ERRORS.get(body.get("code", 0), ShadowError)
+            kind = ERRORS.get(body.get("code", 0), ShadowError)
             answer.errback(kind(f"the cloud refused it: {body.get('message')}"))
 
     def _update(self, thing: str, event: Any) -> None:

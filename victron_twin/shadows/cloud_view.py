@@ -70,7 +70,6 @@ class CloudView(Service):
 
     def __init__(self, clock: IReactorTime, sync: ShadowSync, cloud: CloudSide) -> None:
         self.last_sync: float | None = None
-        self.repairs = 0
         self._clock = clock
         self._sync = sync
         self._cloud = cloud
@@ -175,7 +174,6 @@ class CloudView(Service):
 
     def _repair(self, shadow: Shadow, left: Flat, behind: list[Path]) -> None:
         """What has been so for two looks does not mend itself."""
-        self.repairs += 1
         self._log.info(
             "The cloud's {shadow} differs from what was written ({left} left behind, {behind} not arrived): repairing",
             shadow=shadow.name,

@@ -25,24 +25,13 @@ from victron_twin.twin.ledger import REPORTED_LIMIT
 from victron_twin.twin.shadow import NEVER, Refused, Section, Shadow
 from victron_twin.worker import Worker
 
-from .backend import (
-    CLASSIC,
-    Conflict,
-    Delta,
-    Document,
-    InvalidRequest,
-    NotFound,
-    ShadowError,
-    TooLarge,
-    Unavailable,
-    nothing,
-)
+from .backend import CLASSIC, ERRORS, Delta, Document, ShadowError, Unavailable, nothing
+from .watchers import Watchers
 
 #: The form of the tables; a file of another form is not touched.
 SCHEMA = 1
 
 T = TypeVar("T")
-_ERRORS: dict[int, type[ShadowError]] = {e.code: e for e in (InvalidRequest, NotFound, Conflict, TooLarge)}
 
 
 class LocalBackend:
@@ -65,7 +54,7 @@ class LocalBackend:
         self._worker = worker
         self._open = False
         self._ill = False
-        self._listeners: list[Callable[[Delta], None]] = []
+        self._watchers = Watchers()
 
     def start(self) -> Deferred[None]:
         self._worker.start()
@@ -88,7 +77,7 @@ class LocalBackend:
             # A copy by value: the caller's objects stay in the caller's thread.
             body = rules.compact(dict(request))
         except Refused as refused:
-            return fail(_ERRORS[refused.code](refused.message))
+            return fail(ERRORS[refused.code](refused.message))
         return self._run(self._file.update, thing, shadow, body, self._now(), then=self._announce)
 
     def delete(self, thing: str, shadow: str) -> Deferred[Document]:
@@ -98,8 +87,7 @@ class LocalBackend:
         return self._run(self._file.names, thing)
 
     def watch(self, listener: Callable[[Delta], None], missed: Callable[[], None] = nothing) -> Callable[[], None]:
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        return self._watchers.add(listener, missed)
 
     def _now(self) -> int:
         return int(self._clock.seconds())
@@ -126,15 +114,8 @@ class LocalBackend:
     def _announce(self, result: tuple[Document, Delta | None]) -> Document:
         answer, delta = result
         if delta is not None:
-            for listener in list(self._listeners):
-                self._tell(listener, delta)
+            self._watchers.tell(delta)
         return answer
-
-    def _tell(self, listener: Callable[[Delta], None], delta: Delta) -> None:
-        try:
-            listener(delta)
-        except Exception:  # noqa: BLE001 - one listener's bug is not the others', nor the update's
-            self._log.failure("a listener to deltas failed")
 
     def _well(self, result: T) -> T:
         if self._ill:
@@ -145,7 +126,7 @@ class LocalBackend:
     def _error(self, failure: Failure) -> ShadowError:
         error = failure.value
         if isinstance(error, Refused):
-            return _ERRORS[error.code](error.message)
+            return ERRORS[error.code](error.message)
         if isinstance(error, sqlite3.Error):
             message = f"the shadow store {self._file.path} cannot be used: {error}"
             if not self._ill:

@@ -23,6 +23,7 @@ from victron_twin.twin.shadow import Refused
 
 from .backend import CLASSIC, Delta, Unavailable
 from .refusals import PUBSUB, refusal
+from .watchers import Watchers
 
 #: The nucleus answers a subscription within, in s.
 TIMEOUT = 10.0
@@ -30,7 +31,6 @@ TIMEOUT = 10.0
 TOGETHER = 0.5
 
 Key = tuple[str, str]
-Watcher = tuple[Callable[[Delta], None], Callable[[], None]]
 
 
 def resource(thing: str, shadow: str) -> str:
@@ -52,7 +52,7 @@ class LocalDeltas:
     def __init__(self, clock: IReactorTime, nucleus: Nucleus) -> None:
         self._clock = clock
         self._nucleus = nucleus
-        self._watchers: list[Watcher] = []
+        self._watchers = Watchers()
         self._subscriptions: dict[Key, Subscription] = {}
         self._ready: set[Key] = set()
         self._seen: dict[Key, _Seen] = {}
@@ -61,9 +61,7 @@ class LocalDeltas:
 
     def watch(self, listener: Callable[[Delta], None], missed: Callable[[], None]) -> Callable[[], None]:
         """As the backend's."""
-        watcher = listener, missed
-        self._watchers.append(watcher)
-        return lambda: self._watchers.remove(watcher)
+        return self._watchers.add(listener, missed)
 
     def heard(self, thing: str, shadow: str) -> bool:
         """Whether the deltas of a shadow come, or are known to be refused."""
@@ -127,9 +125,7 @@ class LocalDeltas:
                 return
             self._lose()  # it was deleted and made anew: whoever keeps its version has to read it
         self._seen[key] = _Seen(version, timestamp)
-        delta = Delta(*key, state, version, token if isinstance(token, str) else "")
-        for listener, _ in list(self._watchers):
-            self._tell(listener, delta)
+        self._watchers.tell(Delta(*key, state, version, token if isinstance(token, str) else ""))
 
     def _lose(self) -> None:
         if self._losing is None:
@@ -137,11 +133,4 @@ class LocalDeltas:
 
     def _lost(self) -> None:
         self._losing = None
-        for _, missed in list(self._watchers):
-            self._tell(missed)
-
-    def _tell(self, listener: Callable[..., None], *args: Any) -> None:
-        try:
-            listener(*args)
-        except Exception:  # noqa: BLE001 - one listener's bug is not the others'
-            self._log.failure("a listener to deltas failed")
+        self._watchers.missed()

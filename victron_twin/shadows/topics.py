@@ -22,14 +22,12 @@ from victron_twin.twin.shadow import Refused
 
 from .backend import (
     CLASSIC,
-    Conflict,
+    ERRORS,
     Delta,
     Document,
     InvalidRequest,
     NotFound,
     ShadowError,
-    Throttled,
-    TooLarge,
     Unauthorized,
     Unavailable,
     nothing,
@@ -37,6 +35,7 @@ from .backend import (
 from .line import Line
 from .requests import TIMEOUT, Request, Requests, topic
 from .transport import Transport
+from .watchers import Watchers
 
 #: The shadow that is read to see whether answers come at all.
 QUESTION = "victron-twin"
@@ -45,10 +44,7 @@ FILTERS = ("update/accepted", "update/rejected", "update/delta", "get/accepted",
 _TOPIC = re.compile(r"\$aws/things/([^/]+)/shadow/name/([^/]+)/(get|update|delete)/(accepted|rejected|delta)")
 #: So many topics are told of that carry what is no message of the service.
 STRANGE = 20
-_REFUSALS: dict[int, type[ShadowError]] = {
-    error.code: error for error in (InvalidRequest, Unauthorized, NotFound, Conflict, TooLarge, Throttled)
-}
-_REFUSALS |= {401: Unauthorized, 415: InvalidRequest}
+_REFUSALS: Mapping[int, type[ShadowError]] = {**ERRORS, 415: InvalidRequest}
 
 
 class TopicBackend:
@@ -73,7 +69,7 @@ class TopicBackend:
         self._open = False
         self._lines: dict[str, Line] = {}
         self._deleting = DeferredLock()
-        self._listeners: list[tuple[Callable[[Delta], None], Callable[[], None]]] = []
+        self._watchers = Watchers()
         self._seen: dict[tuple[str, str], int] = {}  # the newest delta's version
         self._odd: set[str] = set()
 
@@ -139,9 +135,7 @@ class TopicBackend:
         return self.get(thing, name).addCallbacks(lambda _: True, missing)
 
     def watch(self, listener: Callable[[Delta], None], missed: Callable[[], None] = nothing) -> Callable[[], None]:
-        entry = listener, missed
-        self._listeners.append(entry)
-        return lambda: self._listeners.remove(entry)
+        return self._watchers.add(listener, missed)
 
     def _check(self, thing: str, shadow: str) -> None:
         if not self._open:
@@ -174,7 +168,7 @@ class TopicBackend:
                 ask=lambda: self._ask(thing, QUESTION, "get", {}, urgent=True),
                 opened=self._requests.send,
                 refused=lambda error: self._requests.fail_waiting(thing, error),
-                missed=self._missed,
+                missed=self._watchers.missed,
             )
         return self._lines[thing]
 
@@ -220,23 +214,12 @@ class TopicBackend:
             return
         self._seen[thing, shadow] = version
         token = self._requests.callers(token) if isinstance(token, str) else ""
-        for listener, _ in list(self._listeners):
-            self._tell(listener, Delta(thing, shadow, state, version, token))
+        self._watchers.tell(Delta(thing, shadow, state, version, token))
 
     def _again(self) -> None:
         for line in list(self._lines.values()):
             line.again()
-        self._missed()
-
-    def _missed(self) -> None:
-        for _, missed in list(self._listeners):
-            self._tell(missed)
-
-    def _tell(self, listener: Callable[..., None], *args: Any) -> None:
-        try:
-            listener(*args)
-        except Exception:  # noqa: BLE001 - one listener's bug is not the others'
-            self._log.failure("a listener to deltas failed")
+        self._watchers.missed()
 
     def _strange(self, name: str) -> None:
         if name not in self._odd and len(self._odd) < STRANGE:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import orjson
-
 Path = tuple[str, ...]
 Flat = dict[Path, Any]
 
@@ -51,11 +49,6 @@ def overlaid(section: Mapping[str, Any], flat: Mapping[Path, Any]) -> dict[str, 
         else:
             made[key] = value
     return made
-
-
-def size(flat: Mapping[Path, Any]) -> int:
-    """Bytes of the section as compact JSON."""
-    return len(orjson.dumps(nest(flat)))
 
 
 def dotted(path: Iterable[str]) -> str:
