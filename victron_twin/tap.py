@@ -25,7 +25,7 @@ from .commands.journal import Journal
 from .commands.switch import Switch
 from .config import Config, ConfigError, GXConfig
 from .config.keys import option_flags, option_parameters
-from .core import Core, build, check_limits
+from .core import Core, build, check_fields
 from .exits import Exits
 from .greengrass.configuration import ComponentConfiguration
 from .greengrass.lifecycle import Lifecycle
@@ -146,7 +146,7 @@ def assemble(reactor: Any, options: Options) -> Root:
 
     def checked(component: Mapping[str, Any] | None) -> Config:
         config = options.load(component)
-        check_limits(config, site.catalog)
+        check_fields(config, site.catalog)
         return config
 
     supervisor = Supervisor(reactor, checked, site, exits.fatal)

@@ -18,7 +18,7 @@ from tests.simulation.world import World
 from victron_twin.commands.clerk import BEGINNINGS
 from victron_twin.commands.writer import TRIES
 from victron_twin.simulator.bus import Value
-from victron_twin.twin.plan import at
+from victron_twin.twin.desires import at
 from victron_twin.twin.twin import iso
 
 #: What is desired at times, and what of it may never reach the GX: (shadow, field, values, forbidden raw values).

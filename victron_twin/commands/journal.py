@@ -1,4 +1,4 @@
-"""What must be known after a crash: what was settled, which actions were begun, and every step that was taken.
+"""What must be known after a crash: what was settled, which actions were begun, what is held, and every step taken.
 
 One SQLite file, and the audit log in a folder beside it. Everything here is on the disk before it is acted upon
 (``synchronous=FULL``): an action that is begun after a power cut must be known to have been begun before it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,26 @@ from twisted.logger import Logger
 
 from victron_twin.state import StateError
 from victron_twin.twin.flat import Path as FieldPath
+from victron_twin.twin.holds import Hold, from_json, to_json
 from victron_twin.worker import Worker
 
 from .audit import KEPT, Audit, Kept, take_over
 
-#: Form 1 had the steps of the audit log in a table of its own.
-SCHEMA = 2
+#: Form 1 had the steps of the audit log in a table of its own, form 2 no holds.
+SCHEMA = 3
 #: Ids of actions are kept this long, in s.
 IDS_KEPT = 30 * 86_400.0
 #: The folder of the audit log, beside the database.
 AUDIT = "audit"
 
+_HOLDS = """
+CREATE TABLE holds (thing TEXT, shadow TEXT, path TEXT, hold TEXT, PRIMARY KEY (thing, shadow, path)) WITHOUT ROWID;
+"""
 _TABLES = f"""
 CREATE TABLE settled (thing TEXT, shadow TEXT, path TEXT, value TEXT, proposed TEXT,
                       PRIMARY KEY (thing, shadow, path)) WITHOUT ROWID;
 CREATE TABLE ids (thing TEXT, id TEXT, at REAL, asked TEXT, done INTEGER, PRIMARY KEY (thing, id)) WITHOUT ROWID;
+{_HOLDS}
 PRAGMA user_version = {SCHEMA};
 """
 
@@ -62,6 +67,7 @@ class Record:
 
     settled: dict[str, dict[FieldPath, tuple[Any, ...]]]
     ids: dict[str, tuple[Any, bool]]  #: what was asked with an id, and whether it is known to be done
+    holds: dict[str, dict[FieldPath, Hold]] = field(default_factory=dict)
 
 
 class Journal:
@@ -103,6 +109,14 @@ class Journal:
         """It is known that the action was done."""
         return self._worker.run(self._done, thing, identity)
 
+    def hold(self, thing: str, shadow: str, path: FieldPath, hold: Hold, begun: float | None = None) -> Deferred[None]:
+        """Something is left to be done later; ``begun`` is when its id is used for the first time, if it is."""
+        return self._worker.run(self._hold, thing, shadow, path, hold, begun)
+
+    def forget(self, thing: str, shadow: str, path: FieldPath) -> Deferred[None]:
+        """Nothing is left."""
+        return self._worker.run(self._forget, thing, shadow, path)
+
     def note(self, step: Step) -> Deferred[None]:
         """One more line of the audit log."""
         return self._worker.run(self._audit.append, asdict(step))
@@ -125,8 +139,10 @@ class Journal:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 db.executescript(f"BEGIN; {_TABLES} COMMIT;")
-            elif version == 1:
-                self._from_first_form(db)
+            elif version in (1, 2):
+                if version == 1:
+                    self._from_first_form(db)
+                db.executescript(f"BEGIN; {_HOLDS} PRAGMA user_version = {SCHEMA}; COMMIT;")
             elif version != SCHEMA:
                 raise sqlite3.DatabaseError(f"its form is {version}, not {SCHEMA}")
             db.execute("SELECT count(*) FROM settled").fetchone()
@@ -148,7 +164,7 @@ class Journal:
         rows = db.execute("SELECT step FROM steps ORDER BY number")
         take_over(self._path.with_name(AUDIT), self._kept, (json.loads(row[0]) for row in rows))
         rows.close()
-        db.executescript(f"BEGIN; DROP TABLE steps; PRAGMA user_version = {SCHEMA}; COMMIT;")
+        db.executescript("BEGIN; DROP TABLE steps; PRAGMA user_version = 2; COMMIT;")
 
     def _close(self) -> None:
         if self._db is not None:
@@ -168,7 +184,13 @@ class Journal:
             both = tuple(json.loads(value) for value in values if value is not None)
             settled.setdefault(shadow, {})[tuple(json.loads(path))] = both
         ids = self._open_db.execute("SELECT id, asked, done FROM ids WHERE thing = ?", (thing,))
-        return Record(settled, {identity: (json.loads(asked), bool(done)) for identity, asked, done in ids})
+        used = {identity: (json.loads(asked), bool(done)) for identity, asked, done in ids}
+        holds: dict[str, dict[FieldPath, Hold]] = {}
+        for shadow, path, hold in self._open_db.execute(
+            "SELECT shadow, path, hold FROM holds WHERE thing = ?", (thing,)
+        ):
+            holds.setdefault(shadow, {})[tuple(json.loads(path))] = from_json(json.loads(hold))
+        return Record(settled, used, holds)
 
     def _propose(self, thing: str, shadow: str, leaves: dict[FieldPath, Any]) -> None:
         with _Transaction(self._open_db) as db:
@@ -188,11 +210,29 @@ class Journal:
 
     def _begin(self, thing: str, identity: str, asked: str, now: float) -> None:
         with _Transaction(self._open_db) as db:
-            db.execute("DELETE FROM ids WHERE at < ?", (now - IDS_KEPT,))
-            db.execute("INSERT INTO ids VALUES (?, ?, ?, ?, 0)", (thing, identity, now, asked))
+            _use(db, thing, identity, asked, now, done=False)
+
+    def _hold(self, thing: str, shadow: str, path: FieldPath, hold: Hold, begun: float | None) -> None:
+        with _Transaction(self._open_db) as db:
+            if begun is not None:
+                _use(db, thing, hold.id, json.dumps(hold.asked), begun, done=True)
+            db.execute(
+                "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)",
+                (thing, shadow, json.dumps(path), json.dumps(to_json(hold))),
+            )
+
+    def _forget(self, thing: str, shadow: str, path: FieldPath) -> None:
+        sql = "DELETE FROM holds WHERE thing = ? AND shadow = ? AND path = ?"
+        self._open_db.execute(sql, (thing, shadow, json.dumps(path)))
 
     def _done(self, thing: str, identity: str) -> None:
         self._open_db.execute("UPDATE ids SET done = 1 WHERE thing = ? AND id = ?", (thing, identity))
+
+
+def _use(db: sqlite3.Connection, thing: str, identity: str, asked: str, now: float, done: bool) -> None:
+    """An id is used from now on; those that are old enough may be used again."""
+    db.execute("DELETE FROM ids WHERE at < ?", (now - IDS_KEPT,))
+    db.execute("INSERT INTO ids VALUES (?, ?, ?, ?, ?)", (thing, identity, now, asked, done))
 
 
 class _Transaction:

@@ -77,6 +77,9 @@ class CommandsConfig:
     deny: tuple[str, ...]
     limits: tuple[Limit, ...]
     rate: int
+    raw: tuple[str, ...]
+    enforce: tuple[str, ...]
+    cloud_timeout: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,7 @@ class ShadowSync(Service):
         self.backend = backend
         self.clock = clock
         self.acknowledged: float | None = None  #: when the last update was
+        self.answered: float | None = None  #: when the backend last answered anything
         self._cadences = cadences
         self._fatal = fatal
         self._names = names
@@ -104,6 +105,12 @@ class ShadowSync(Service):
             shadow.wait = shadow.not_before = 0.0  # what it waited for is over
             if not shadow.busy:
                 self._send(shadow)
+
+    def look_again(self, shadow: Shadow) -> None:
+        """Read it once more: something may have changed that makes no delta."""
+        if not (shadow.busy or shadow.stale) and self.clock.seconds() >= shadow.not_before:
+            shadow.stale = shadow.due = True
+            self._send(shadow)
 
     def repair(self, shadow: Shadow, left: Flat, behind: Collection[Path]) -> None:
         """The cloud holds ``left``, which was deleted, and not what was written to ``behind``: do both again.
@@ -360,7 +367,7 @@ class ShadowSync(Service):
         if not shadow.known:
             shadow.touched, shadow.unverified = self.clock.seconds(), True
         self._settled(shadow, False)
-        shadow.stale, shadow.known = False, True
+        shadow.stale, shadow.known, shadow.read = False, True, self.clock.seconds()
         shadow.news = 0
         if source is not None:
             source.restore(shadow.name, document["state"].get("reported") or {})
@@ -369,7 +376,9 @@ class ShadowSync(Service):
 
     async def _answer(self, request: Deferred[Document]) -> Document:
         try:
-            return await request.addTimeout(ANSWER_TIMEOUT, self.clock)
+            answer = await request.addTimeout(ANSWER_TIMEOUT, self.clock)
+            self.answered = self.clock.seconds()
+            return answer
         except TimeoutError:
             raise Unavailable(f"no answer within {ANSWER_TIMEOUT:.0f} s") from None
         except CancelledError:
