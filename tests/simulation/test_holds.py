@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.simulation.odd import CONFIG, odd_van
 from tests.simulation.test_convergence import world
 from tests.simulation.world import THING, CloudWorld, World, running
-from victron_twin.simulator.bus import Value
-from victron_twin.simulator.rules import Rule
 from victron_twin.simulator.site import Site
 from victron_twin.twin.desires import at
 from victron_twin.twin.twin import iso
@@ -468,23 +467,8 @@ def test_other_fields_are_followed(strict: World) -> None:
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Iterator[World]:
-    (tmp_path / "twin.toml").write_text(
-        'raw = ["settings/Settings/Odd/*", "solarcharger/Link/*"]\n'
-        '[commands]\nraw = ["settings/Settings/Odd/*", "solarcharger/Link/*"]\n'
-        'limits = ["victron-settings.raw.Settings/Odd/Free=0..10"]\n'
-    )
-
-    def site(*args: Any, **more: Any) -> Site:
-        made = Site.van(*args, **more)
-        settings = made.bus["settings/0"]
-        values: dict[str, Value] = {"Bound": 5, "Free": 5, "Text": "a", "Open": 1}
-        for name, value in values.items():
-            settings.put(f"/Settings/Odd/{name}", value)
-            settings.rules = {**settings.rules, f"/Settings/Odd/{name}": Rule(text=isinstance(value, str))}
-        settings.ranges["/Settings/Odd/Bound"] = (0.0, 20.0)
-        return made
-
-    with running(World(tmp_path, 1, site=site, VICTRON_TWIN_CONFIG=str(tmp_path / "twin.toml"))) as made:
+    (tmp_path / "twin.toml").write_text(CONFIG)
+    with running(World(tmp_path, 1, site=odd_van, VICTRON_TWIN_CONFIG=str(tmp_path / "twin.toml"))) as made:
         made.run(30)
         yield made
 

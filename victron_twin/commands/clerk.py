@@ -174,9 +174,13 @@ class Clerk:
             reason = "somebody moves it again and again: followed"
             verdict = Verdict(order.path, order.asked, Status.REJECTED, reason, order.id)
         else:
-            verdict = await self._hand.execute(shadow, order, life)
+            try:
+                verdict = await self._hand.execute(shadow, order, life)
+            except BaseException:
+                del self._lives[order.path]  # nobody knows how far it came: it is decided anew
+                raise
         if self._is_old(verdict):
-            life.hold()
+            self._come_to(life, verdict)
             return []
         if verdict.status is not Status.PENDING:
             await self.trail.confirmed(shadow, verdict)
@@ -230,10 +234,10 @@ class Clerk:
 
 #: What a status means for the life of its command.
 _STEPS: Mapping[Status, Callable[[Life], None]] = {
-    Status.PENDING: Life.wait,
-    Status.APPLIED: Life.confirm,
-    Status.SENT: Life.confirm,
-    Status.REJECTED: Life.refuse,
-    Status.UNCONFIRMED: Life.give_up,
-    Status.EXPIRED: Life.expire,
+    Status.PENDING: lambda life: life.wait(),
+    Status.APPLIED: lambda life: life.confirm(),
+    Status.SENT: lambda life: life.confirm(),
+    Status.REJECTED: lambda life: life.refuse(),
+    Status.UNCONFIRMED: lambda life: life.give_up(),
+    Status.EXPIRED: lambda life: life.expire(),
 }
