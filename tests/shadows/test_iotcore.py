@@ -90,7 +90,9 @@ class Site(Follower):
 
     def __init__(self, core: IoTCore, cloud: Cloud, endpoint: str = "") -> None:
         self.transport = transport_to(core, endpoint=endpoint)
-        super().__init__(REACTOR, TopicBackend(self.transport, REACTOR, ["victron-twin"], Random(1)))
+        backend = TopicBackend(self.transport, REACTOR, ["victron-twin"], Random(1))
+        super().__init__(REACTOR, backend)
+        self.publish = backend.publish
         self.core = core
         self.cloud = cloud
 
@@ -232,11 +234,11 @@ async def test_what_the_policy_does_not_allow_is_said(tmp_path: Path) -> None:
 async def test_a_topic_that_the_policy_does_not_allow(tmp_path: Path) -> None:
     async with site(tmp_path) as there:
         with pytest.raises(Unavailable, match="not connected"):
-            await there.backend.publish("fleet/van/audit", b"{}")
+            await there.publish("fleet/van/audit", b"{}")
         await until(lambda: not there.transport.problem)
-        await there.backend.publish("fleet/van/audit", b"{}")
+        await there.publish("fleet/van/audit", b"{}")
         with pytest.raises(Unauthorized, match=r"the policy must allow iot:Publish on topic/audit"):
-            await there.backend.publish("audit", b"{}")
+            await there.publish("audit", b"{}")
         await until(lambda: there.core.messages)
         assert there.core.messages == [("fleet/van/audit", b"{}")]
 
