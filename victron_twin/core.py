@@ -18,6 +18,7 @@ from . import __version__
 from .catalog import Catalog
 from .catalog.model import NUMERIC
 from .commands.journal import Journal
+from .commands.publisher import Publisher
 from .commands.service import CommandService
 from .commands.switch import Switch
 from .config import Config, ConfigError, GXConfig
@@ -25,7 +26,7 @@ from .gx.backoff import Backoff
 from .gx.service import GXService
 from .health import BadInput, Health
 from .primaries import Primaries
-from .shadows.backend import ShadowBackend
+from .shadows.backend import Messenger, ShadowBackend
 from .shadows.cloud_view import CloudSide, CloudView
 from .shadows.parts import Cadences
 from .shadows.sync import ShadowSync
@@ -132,10 +133,12 @@ def build(
     switch: Switch,
     fatal: Callable[[str], None],
     cloud_side: CloudSide | None = None,
+    messenger: Messenger | None = None,
 ) -> Core:
-    """All of it, not yet started. ``fatal`` ends the process with a message.
+    """All of it, not yet started. ``fatal`` ends the process with a message. Raises ConfigError.
 
-    ``cloud_side`` is there where the backend itself is not the cloud, but keeps it up to date.
+    ``cloud_side`` is there where the backend itself is not the cloud, but keeps it up to date; ``messenger`` where
+    there is a cloud.
     """
     root = MultiService()
     bad_input = BadInput()
@@ -148,6 +151,13 @@ def build(
     cloud = CloudView(clock, sync, cloud_side) if cloud_side is not None else None
     if cloud is not None:
         cloud.setServiceParent(root)
+    if config.audit.topic is not None:
+        if messenger is None:
+            raise ConfigError(
+                f"audit.topic: the backend {backend.name} has no cloud to publish to: take the topic out, or set "
+                "backend = iotcore, greengrass or greengrass-mqtt"
+            )
+        Publisher(clock, journal, messenger, config.audit.topic, config.thing_name).setServiceParent(root)
     health = Health(clock, __version__, gxs, sync, cloud, lambda: commands.mode)
 
     def add(one: GXConfig, thing: str, first: bool) -> None:

@@ -209,7 +209,7 @@ class MessengerContract:
         topics = "fleet/van/audit", "$aws/rules/audit/van", "fleet/van/get"
         sent = [(topic, f'{{"n":{n},"text":"ä"}}'.encode().ljust(5_000)) for n, topic in enumerate(topics)]
         for topic, payload in sent:
-            assert await backend.publish(topic, payload) is None
+            await backend.publish(topic, payload)
         await until(lambda: len(arrived()) == len(sent))
         assert arrived() == sent
 
