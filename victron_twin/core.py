@@ -27,6 +27,7 @@ from .gx.service import GXService
 from .health import BadInput, Health
 from .primaries import Primaries
 from .shadows.backend import Messenger, ShadowBackend
+from .shadows.choice import no_cloud
 from .shadows.cloud_view import CloudSide, CloudView
 from .shadows.parts import Cadences
 from .shadows.sync import ShadowSync
@@ -153,10 +154,7 @@ def build(
         cloud.setServiceParent(root)
     if config.audit.topic is not None:
         if messenger is None:
-            raise ConfigError(
-                f"audit.topic: the backend {backend.name} has no cloud to publish to: take the topic out, or set "
-                "backend = iotcore, greengrass or greengrass-mqtt"
-            )
+            raise no_cloud(backend.name)
         Publisher(clock, journal, messenger, config.audit.topic, config.thing_name).setServiceParent(root)
     health = Health(clock, __version__, gxs, sync, cloud, lambda: commands.mode)
 

@@ -81,6 +81,7 @@ class Journal:
         self._tail = Tail(path.with_name(AUDIT))
         self._mark = path.with_name(PUBLISHED)
         self._news: Callable[[], None] | None = None
+        self._is_open = False
         self._db: sqlite3.Connection | None = None
 
     def open(self) -> Deferred[None]:
@@ -119,8 +120,10 @@ class Journal:
         return self._worker.run(self._audit.newest, limit)
 
     def watch(self, news: Callable[[], None]) -> None:
-        """Call this when the audit log is open, and after each line of it."""
+        """Call this when the audit log is open, at once if it is, and after each line of it."""
         self._news = news
+        if self._is_open:
+            news()
 
     def lines(self, after: int, enough: int) -> Deferred[list[bytes]]:
         """What the audit log has after this line, as :meth:`Tail.after` says; fails with OSError."""
@@ -140,6 +143,7 @@ class Journal:
     def _opened(self, trouble: str) -> None:
         if trouble:
             self._log.warn("the audit log: {trouble}", trouble=trouble)
+        self._is_open = True
         self._tell(None)
 
     def _tell(self, _: None) -> None:

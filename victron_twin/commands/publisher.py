@@ -122,7 +122,7 @@ class Publisher(Service):
             count = self._fitting(lines, entries)
             if count:
                 await self._send(self._mark.line, lines[:count], entries[:count])
-            more = count < len(lines)
+            more = count < len(lines) or sum(map(len, lines)) >= LARGEST
 
     async def _find(self) -> Head:
         """Up to where it was published."""
