@@ -1,7 +1,7 @@
 """Publishes the audit log to a topic, from its files: offline nothing is kept but up to which line it was done.
 
 A message is ``{"lines": [...], "thing": ...}`` with lines as they stand in the log, so that whoever gets them can
-verify the chain. Each line comes at least once and in order, one message is under way at a time.
+verify the chain. Each is sent until it is acknowledged, in order; one message is under way at a time.
 """
 
 from __future__ import annotations
@@ -161,16 +161,16 @@ class Publisher(Service):
                 raise
             self._log.error("Line {line} of the audit log is not published: {error}", line=last.line, error=str(error))
         self._mark = last
-        if self._told:
-            self._log.info("The audit log is published again")
-        self._told.clear()
-        self._failures = 0
         missing = _missing(after, entries)
         if missing:
             self._log.warn(
                 "Lines of the audit log were removed or changed before they were published: {missing}", missing=missing
             )
         await self._journal.note_published(last)
+        if self._told:
+            self._log.info("The audit log is published again")
+        self._told.clear()
+        self._failures = 0
 
     def _thing_of(self, entry: Entry) -> str:
         thing = entry.get("thing")

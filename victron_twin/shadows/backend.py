@@ -140,6 +140,6 @@ class Messenger(Protocol):
     """What a backend offers beside shadows that reaches AWS IoT Core."""
 
     def publish(self, topic: str, payload: bytes) -> Deferred[None]:
-        """At least once; fires when AWS IoT Core has acknowledged it, through Greengrass when the nucleus has taken it
-        over. Fails with a :class:`ShadowError` and nothing else, at once while nobody is reached.
+        """At least once; fires when AWS IoT Core has acknowledged it, under Greengrass when the nucleus has taken it
+        over, which tells no more. Fails with a :class:`ShadowError` and nothing else.
         """
