@@ -19,6 +19,7 @@ from .catalog import Catalog
 from .catalog.commands import Class, Command
 from .catalog.model import NUMERIC
 from .commands.journal import Journal
+from .commands.publisher import Publisher
 from .commands.reach import Reach
 from .commands.service import CommandService
 from .commands.switch import Switch
@@ -27,7 +28,8 @@ from .gx.backoff import Backoff
 from .gx.service import GXService
 from .health import BadInput, Health
 from .primaries import Primaries
-from .shadows.backend import ShadowBackend
+from .shadows.backend import Messenger, ShadowBackend
+from .shadows.choice import no_cloud
 from .shadows.cloud_view import CloudSide, CloudView
 from .shadows.parts import Cadences
 from .shadows.sync import ShadowSync
@@ -154,10 +156,12 @@ def build(
     switch: Switch,
     fatal: Callable[[str], None],
     cloud_side: CloudSide | None = None,
+    messenger: Messenger | None = None,
 ) -> Core:
-    """All of it, not yet started. ``fatal`` ends the process with a message.
+    """All of it, not yet started. ``fatal`` ends the process with a message. Raises ConfigError.
 
-    ``cloud_side`` is there where the backend itself is not the cloud, but keeps it up to date.
+    ``cloud_side`` is there where the backend itself is not the cloud, but keeps it up to date; ``messenger`` where
+    there is a cloud.
     """
     root = MultiService()
     bad_input = BadInput()
@@ -171,6 +175,10 @@ def build(
     sync.setServiceParent(root)
     if cloud is not None:
         cloud.setServiceParent(root)
+    if config.audit.topic is not None:
+        if messenger is None:
+            raise no_cloud(backend.name)
+        Publisher(clock, journal, messenger, config.audit.topic, config.thing_name).setServiceParent(root)
     health = Health(clock, __version__, gxs, sync, cloud, lambda: commands.mode)
 
     def add(one: GXConfig, thing: str, first: bool) -> None:

@@ -37,7 +37,7 @@ from .gx.pins import Pins
 from .logs import Log
 from .metrics import registry
 from .primaries import Primaries
-from .shadows.backend import ShadowBackend
+from .shadows.backend import Messenger, ShadowBackend
 from .shadows.choice import SOCKET, TOKEN, choose, sdk_is_there, under_greengrass
 from .shadows.cloud_view import CloudSide
 from .shadows.greengrass import GreengrassBackend
@@ -252,6 +252,7 @@ class Site:
             Switch(config.state_dir / "commands.off"),
             fatal,
             backend if isinstance(backend, CloudSide) else None,
+            backend if isinstance(backend, Messenger) else None,
         )
         core.root.setServiceParent(group)
         lifecycle = self.lifecycle

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from victron_twin.twin.holds import Hold, from_json, to_json
 from victron_twin.worker import Worker
 
 from .audit import KEPT, Audit, Kept, take_over
+from .chain import Head
+from .tail import Tail, read_mark, write_mark
 
 #: Form 1 had the steps of the audit log in a table of its own, form 2 no holds.
 SCHEMA = 3
@@ -29,6 +31,8 @@ SCHEMA = 3
 IDS_KEPT = 30 * 86_400.0
 #: The folder of the audit log, beside the database.
 AUDIT = "audit"
+#: Up to which line that was published, alike.
+PUBLISHED = "audit.published"
 
 _HOLDS = """
 CREATE TABLE holds (thing TEXT, shadow TEXT, path TEXT, hold TEXT, PRIMARY KEY (thing, shadow, path)) WITHOUT ROWID;
@@ -80,6 +84,10 @@ class Journal:
         self._worker = worker
         self._kept = kept
         self._audit = Audit(path.with_name(AUDIT), kept)
+        self._tail = Tail(path.with_name(AUDIT))
+        self._mark = path.with_name(PUBLISHED)
+        self._news: Callable[[], None] | None = None
+        self._is_open = False
         self._db: sqlite3.Connection | None = None
 
     def open(self) -> Deferred[None]:
@@ -119,15 +127,42 @@ class Journal:
 
     def note(self, step: Step) -> Deferred[None]:
         """One more line of the audit log."""
-        return self._worker.run(self._audit.append, asdict(step))
+        return self._worker.run(self._audit.append, asdict(step)).addCallback(self._tell)
 
     def steps(self, limit: int = 100) -> Deferred[list[dict[str, Any]]]:
         """The newest steps of the audit log, newest first."""
         return self._worker.run(self._audit.newest, limit)
 
+    def watch(self, news: Callable[[], None]) -> None:
+        """Call this when the audit log is open, at once if it is, and after each line of it."""
+        self._news = news
+        if self._is_open:
+            news()
+
+    def lines(self, after: int, enough: int) -> Deferred[list[bytes]]:
+        """What the audit log has after this line, as :meth:`Tail.after` says; fails with OSError."""
+        return self._worker.run(self._tail.after, after, enough)
+
+    def published(self) -> Deferred[Head]:
+        """The last line of the audit log that was published. Where none was, that is now the last one that there is.
+
+        Fails with StateError where it is not known, and with OSError.
+        """
+        return self._worker.run(self._published)
+
+    def note_published(self, head: Head) -> Deferred[None]:
+        """The log was published up to this line. Fails with OSError."""
+        return self._worker.run(write_mark, self._mark, head)
+
     def _opened(self, trouble: str) -> None:
         if trouble:
             self._log.warn("the audit log: {trouble}", trouble=trouble)
+        self._is_open = True
+        self._tell(None)
+
+    def _tell(self, _: None) -> None:
+        if self._news is not None:
+            self._news()
 
     # in the worker
 
@@ -165,6 +200,13 @@ class Journal:
         take_over(self._path.with_name(AUDIT), self._kept, (json.loads(row[0]) for row in rows))
         rows.close()
         db.executescript("BEGIN; DROP TABLE steps; PRAGMA user_version = 2; COMMIT;")
+
+    def _published(self) -> Head:
+        mark = read_mark(self._mark)
+        if mark is None:
+            mark = self._audit.head()
+            write_mark(self._mark, mark)
+        return mark
 
     def _close(self) -> None:
         if self._db is not None:

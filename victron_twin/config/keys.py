@@ -278,6 +278,13 @@ KEYS: Sequence[Key] = (
         31_536_000.0,
         default_text="31536000 s: a year",
     ),
+    Key(
+        "audit.topic",
+        forms.TOPIC,
+        "The topic of AWS IoT Core to which it is published, from then on; `{thing}` in it stands for the thing's name."
+        " Not with the backend `local`.",
+        default_text="none",
+    ),
     Key("iotcore.endpoint", forms.HOST_NAME, "The account's AWS IoT data endpoint."),
     Key("iotcore.certificate", forms.FILE, "The device's certificate (PEM)."),
     Key("iotcore.key", forms.FILE, "Its private key (PEM)."),
