@@ -40,6 +40,16 @@ def test_a_setting_is_written_confirmed_and_settled(van: World, asked: Any) -> N
     assert len(van.gx.writes) == 1
 
 
+def test_a_setting_is_settled_with_the_echo_and_no_later(van: World) -> None:
+    for count, asked in enumerate(["Charger Only", "On"] * 5):
+        van.desire("victron-vebus", mode=asked)
+        while len(van.gx.writes) == count:
+            van.step(1)
+        van.run(0)
+        assert van.result("victron-vebus", "mode")["value"] == asked
+        van.run(1)
+
+
 @pytest.mark.parametrize(
     ("shadow", "desired", "field", "reason"),
     [
