@@ -10,6 +10,7 @@ import pytest
 
 from tests.simulation.test_convergence import world
 from tests.simulation.world import World
+from victron_twin.simulator.plugin import BUS_DELAY
 from victron_twin.twin.twin import iso
 
 
@@ -40,11 +41,13 @@ def test_a_setting_is_written_confirmed_and_settled(van: World, asked: Any) -> N
     assert len(van.gx.writes) == 1
 
 
-def test_a_setting_is_settled_with_the_echo_and_no_later(van: World) -> None:
+def test_a_setting_is_written_at_once_and_settled_with_the_echo(van: World) -> None:
     for count, asked in enumerate(["Charger Only", "On"] * 5):
         van.desire("victron-vebus", mode=asked)
+        desired = van.clock.seconds()
         while len(van.gx.writes) == count:
             van.step(1)
+        assert van.clock.seconds() - desired <= BUS_DELAY[1]
         van.run(0)
         assert van.result("victron-vebus", "mode")["value"] == asked
         van.run(1)
