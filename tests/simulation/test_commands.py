@@ -53,6 +53,18 @@ def test_a_setting_is_written_at_once_and_settled_with_the_echo(van: World) -> N
         van.run(1)
 
 
+def test_a_setting_costs_one_update(van: World) -> None:
+    """What is not due is not hurried by it."""
+    van.run(0.3)  # between two flushes
+    for asked in ("Charger Only", "On") * 10:
+        version = van.shadow("victron-vebus")["version"]
+        van.desire("victron-vebus", mode=asked)
+        van.run(0.1)
+        assert van.result("victron-vebus", "mode")["value"] == asked
+        assert van.shadow("victron-vebus")["version"] == version + 2
+        van.run(3.9)
+
+
 @pytest.mark.parametrize(
     ("shadow", "desired", "field", "reason"),
     [
