@@ -75,14 +75,18 @@ class Record:
 
 
 class Journal:
-    """Does its work in a worker of its own; every method's Deferred fires when it is on the disk."""
+    """Does its work in a worker of its own; every method's Deferred fires when it is on the disk.
+
+    Without ``sync`` the system brings it there when it likes: to measure what waiting for it costs.
+    """
 
     _log = Logger()
 
-    def __init__(self, path: Path, worker: Worker, kept: Kept = KEPT) -> None:
+    def __init__(self, path: Path, worker: Worker, kept: Kept = KEPT, sync: bool = True) -> None:
         self._path = path
         self._worker = worker
         self._kept = kept
+        self._sync = sync
         self._audit = Audit(path.with_name(AUDIT), kept)
         self._tail = Tail(path.with_name(AUDIT))
         self._mark = path.with_name(PUBLISHED)
@@ -127,7 +131,7 @@ class Journal:
 
     def note(self, step: Step) -> Deferred[None]:
         """One more line of the audit log."""
-        return self._worker.run(self._audit.append, asdict(step)).addCallback(self._tell)
+        return self._worker.run(self._audit.append, asdict(step), self._sync).addCallback(self._tell)
 
     def steps(self, limit: int = 100) -> Deferred[list[dict[str, Any]]]:
         """The newest steps of the audit log, newest first."""
@@ -170,7 +174,7 @@ class Journal:
         try:
             db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'OFF'}")
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 db.executescript(f"BEGIN; {_TABLES} COMMIT;")

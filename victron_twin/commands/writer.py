@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 import orjson
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -25,8 +25,6 @@ ECHO = 0.4
 ANSWER = 1.5
 #: How often a setting is written that the GX did not take, and the wait before the next time, in s.
 TRIES, AGAIN = 3, 0.5
-#: How often is looked whether something came, in s.
-LOOK = 0.02
 #: Between two messages to the GX, in s: a flood of R and W cripples it.
 GAP = 0.1
 
@@ -111,11 +109,13 @@ class Writer:
             await self._sleep(self._free - now)
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Whether it becomes true within this time; looked at when something was heard."""
         end = self._clock.seconds() + seconds
-        while not condition():
-            if self._clock.seconds() >= end:
-                return False
-            await self._sleep(LOOK)
+        try:
+            while not condition():
+                await self._gx.heard().addTimeout(max(0.0, end - self._clock.seconds()), self._clock)
+        except TimeoutError:
+            return False
         return True
 
     def _sleep(self, seconds: float) -> Deferred[None]:

@@ -91,7 +91,7 @@ class ShadowSync(Service):
         shadow.news = max(shadow.news, version)
         if shadow.busy or version <= shadow.ledger.version:
             return
-        shadow.stale = shadow.due = True
+        shadow.stale = True
         if self.clock.seconds() >= shadow.not_before:
             self._send(shadow)
 
@@ -228,6 +228,7 @@ class ShadowSync(Service):
                 if shadow is not None and shadow.known and not shadow.busy and not shadow.stale:
                     wanted = shadow.ledger.wanted(sheet)
                     if any(shadow.ledger.due(sheet, wanted, cadence) for cadence in Cadence):
+                        shadow.due = True
                         pending.append(shadow)
         return pending
 
@@ -257,7 +258,7 @@ class ShadowSync(Service):
             shadow.due = True
             if shadow.due_since is None:
                 shadow.due_since = now
-        if not shadow.due or shadow.busy or now < shadow.not_before:
+        if not (shadow.due or shadow.stale) or shadow.busy or now < shadow.not_before:
             return
         if urgent or now - shadow.written >= self._cadences.batch:
             self._send(shadow)
@@ -282,14 +283,17 @@ class ShadowSync(Service):
         finally:
             shadow.busy = False
         if shadow.news > shadow.ledger.version:
-            shadow.stale = shadow.due = True
-        if shadow.due and self.running and not shadow.problem and self.clock.seconds() >= shadow.not_before:
+            shadow.stale = True
+        more = (shadow.due or shadow.stale) and self.running and not shadow.problem
+        if more and self.clock.seconds() >= shadow.not_before:
             self._send(shadow)  # it came while the last update was under way
 
     async def _bring_about(self, shadow: Shadow) -> None:
         for _ in range(CONFLICTS):
             if shadow.stale or not shadow.known:
                 await self._read(shadow)
+            if not shadow.due:
+                return  # it was read for news only: what is not due waits for its cadence
             shadow.due = False
             try:
                 while await self._step(shadow):
@@ -298,7 +302,7 @@ class ShadowSync(Service):
             except _Later as later:
                 shadow.due, shadow.not_before = True, later.at
             except Conflict:
-                shadow.stale = True
+                shadow.stale = shadow.due = True
             if not shadow.stale:
                 return
         raise Conflict("somebody else writes all the time")
