@@ -81,7 +81,12 @@ class Hand:
         office.record.ids[order.id] = (order.asked, False)
         await office.journal.begin(office.thing, order.id, order.asked, now)
         for write in order.writes:
-            if not await office.writer.action(write, self._before(shadow, order.path, order.id, life)):
+            before = self._before(shadow, order.path, order.id, life)
+            outcome = await office.writer.action(write, before, lambda: self._over(order))
+            if outcome is Outcome.UNSENT:
+                status, reason = (Status.REJECTED, self._off) if self._off else (Status.EXPIRED, "it has expired")
+                return _verdict(order, status, reason)
+            if outcome is Outcome.SILENT:
                 return _verdict(order, Status.UNCONFIRMED, "the link was lost")
         office.record.ids[order.id] = (order.asked, True)
         await office.journal.done(office.thing, order.id)
@@ -93,6 +98,10 @@ class Hand:
         if guarded:
             await self._holds.put(path, hold)  # the way back is known before anything is written
         result = await self._write(shadow, order, life)
+        if result.outcome is Outcome.UNSENT:
+            if guarded:
+                await self._holds.put(path, before if before != hold else None)
+            return _verdict(order, Status.REJECTED, self._off or "commands were off")
         if result.outcome is Outcome.SILENT:
             begun = self._begun[path] = self._begun.get(path, 0) + 1
             if self._off:
@@ -124,7 +133,7 @@ class Hand:
             await self._holds.begin(path, hold, office.clock.seconds())
         result = await self._write(shadow, order, life)
         self._holds.written(path, office.clock.seconds())
-        if result.outcome is Outcome.SILENT:
+        if result.outcome in (Outcome.SILENT, Outcome.UNSENT):
             if not office.gx.live:
                 self._holds.missed(path)
                 return _verdict(order, Status.PENDING, "the GX is not there")
@@ -136,22 +145,25 @@ class Hand:
         return _verdict(order, Status.APPLIED, _another(result))
 
     async def _write(self, shadow: Shadow, order: Order, life: Life) -> Result:
-        """One write after the other, until one is not taken; the least that they came to."""
-        office, least = self._office, Result(Outcome.TAKEN)
+        """One write after the other, until one is not taken; the least that they came to.
+
+        Where it was over before the first was sent that is UNSENT, later it is SILENT: half of it is done.
+        """
+        least = Result(Outcome.TAKEN)
         before = self._before(shadow, order.path, order.id, life)
-
-        def over() -> bool:
-            return bool(self._off) or 0.0 < order.expires <= office.clock.seconds()
-
-        for write in order.writes:
-            if over():
+        for number, write in enumerate(order.writes):
+            self._office.wear.note(write)
+            result = await self._office.writer.setting(write, before, lambda: self._over(order))
+            if result.outcome is Outcome.UNSENT and number:
                 return Result(Outcome.SILENT)
-            office.wear.note(write)
-            result = await office.writer.setting(write, before, over)
-            if result.outcome in (Outcome.KEPT, Outcome.SILENT):
+            if result.outcome in (Outcome.KEPT, Outcome.SILENT, Outcome.UNSENT):
                 return result
             least = result if result.outcome is Outcome.OTHER else least
         return least
+
+    def _over(self, order: Order) -> bool:
+        """Whether it must not be written any more: its turn comes later than the decision."""
+        return bool(self._off) or 0.0 < order.expires <= self._office.clock.seconds()
 
     async def end(self, shadow: Shadow, ending: Ending) -> Verdict | None:
         """Write back what a hold has left behind. What is over counts as such only when that is done."""

@@ -45,7 +45,7 @@ def targets(shadow: str, section: Mapping[str, Any], twin: Twin, raw: RawRule, a
         service = path[1].partition("-")[0] if twin.catalog.shadows[shadow].layout is Layout.MIXED and name else ""
         command = twin.catalog.commands.of(shadow, dotted(name), service) if name and not reason else None
         if name[:1] == (RAW,) and len(name) == 2 and not reason:
-            command, reason = _raw(device, name, raw)
+            command, reason = _raw(service or twin.catalog.shadows[shadow].services[0], device, name, twin, raw)
         if command is not None:
             yield Target(path, asked, device, name, command)
         elif isinstance(asked, Mapping):
@@ -79,17 +79,16 @@ def _aim(shadow: str, path: Path, twin: Twin) -> tuple[Device | None, Path, str]
     return twin.devices.get((service, instance)), path[2:], ""
 
 
-def _raw(device: Device | None, name: Path, rule: RawRule) -> tuple[Command | None, str]:
-    """The command of a path that no table has, or why there is none."""
+def _raw(service: str, device: Device | None, name: Path, twin: Twin, rule: RawRule) -> tuple[Command | None, str]:
+    """The command of a path that no table has, or why there is none; it may not have been heard of yet."""
+    path = f"/{name[1]}"
     live = device.fields.get(name) if device is not None else None
-    if live is None:
-        return None, ""
-    slot = live.slots[0]
-    reason = rule(slot.device.service, slot.path)
-    if reason:
-        return None, f"{slot.device.service}{slot.path} {reason}"
-    wire = {str: Wire.TEXT, float: Wire.DOUBLE}.get(type(slot.value), Wire.INTEGER)
-    return Command(live.field, Class.SETTING, wire), ""
+    field = live.field if live is not None else next((row for row, _ in twin.catalog.untold(service, path)), None)
+    reason = rule(service, path) if field is not None else "is never written: it is a secret"
+    if field is None or reason:
+        return None, f"{service}{path} {reason}"
+    wire = {str: Wire.TEXT, float: Wire.DOUBLE}.get(type(live.slots[0].value) if live else int, Wire.INTEGER)
+    return Command(field, Class.SETTING, wire), ""
 
 
 def names(shadow: str, target: Target, twin: Twin) -> tuple[str, ...]:

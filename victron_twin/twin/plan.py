@@ -155,8 +155,8 @@ def _order(shadow: str, target: Target, command: Command, known: Known) -> Order
 
 
 def _raw(asked: Any, target: Target, command: Command, twin: Twin) -> Any:
-    if is_raw(command) and target.live is not None:
-        return passed_on(asked, target.live.slots[0])
+    if is_raw(command):
+        return passed_on(asked, target.live.slots[0]) if target.live is not None else asked
     return raw_value(asked, command.field, twin.catalog)
 
 
