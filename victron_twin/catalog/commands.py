@@ -83,6 +83,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
+    name: str
     pattern: re.Pattern[str]
     field: Field
     kind: Class
@@ -119,6 +120,14 @@ class Commands:
                 return Command(line.field, line.kind, line.wire, needs, line.guards)
         return None
 
+    def rows(self, field: Field) -> Mapping[str, Command]:
+        """Each name that the table has for a field, and how it is written; the needs keep their placeholders."""
+        rows: dict[str, Command] = {}
+        for line in self._lines.get(field.shadow, ()):
+            if line.field is field:
+                rows.setdefault(line.name, Command(field, line.kind, line.wire, line.needs, line.guards))
+        return rows
+
 
 def read_commands(
     folder: Traversable, fields: Mapping[str, Iterable[Field]], patterns: Mapping[str, str], first: Mapping[str, str]
@@ -140,9 +149,8 @@ def read_commands(
         guards = tuple(_guard(row, text) for text in row.cells["guarded"].split(";") if text.strip())
         for field in _fields(row, service, plain, fields.get(shadow, ()), patterns):
             needs = tuple(_need(row, text, field.service) for text in row.words("needs"))
-            lines.append(
-                (shadow, _Line(compiled, field, row.choice("class", Class), row.choice("wire", Wire), needs, guards))
-            )
+            kind, wire = row.choice("class", Class), row.choice("wire", Wire)
+            lines.append((shadow, _Line(plain, compiled, field, kind, wire, needs, guards)))
     commands = Commands(lines, _flash(folder))
     for shadow, rows in fields.items():
         for field in rows if named else ():
