@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import CATALOG
 from victron_twin.catalog import Catalog, CatalogError, load
 from victron_twin.catalog.commands import ANY
 from victron_twin.catalog.loader import FIELD_COLUMNS
@@ -14,7 +15,6 @@ from victron_twin.catalog.loader import FIELD_COLUMNS
 from .test_loader import GOOD, folder
 
 MODE = {**GOOD, "field": "mode", "path": "/Mode", "kind": "enum", "decimals": "", "enum": "switch", "writable": "yes"}
-CATALOG = load()
 HEAD = "shadow,field,class,wire,needs,guarded\n"
 
 

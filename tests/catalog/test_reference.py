@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from victron_twin.catalog import load
+from tests.support import CATALOG
 from victron_twin.catalog.reference import reference, writable
 
 DOCS = Path(__file__).parents[2] / "docs"
-CATALOG = load()
 MADE, WRITABLE = reference(CATALOG), writable(CATALOG)
 PAGES = {"catalogue.md": MADE, "writable.md": WRITABLE}
 
