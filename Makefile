@@ -18,12 +18,11 @@ demo:
 	@sh scripts/venv.sh .venv newest -e .
 	@.venv/bin/victron-twin demo --state-dir .demo
 
-test: $(NEWEST)
-	@sh scripts/venv.sh $(OLDEST) oldest -e ".[test]" -c tests/lowest.txt
+test: $(NEWEST) $(OLDEST)
 	@printf 'All tests: ' && $(NEWEST)/bin/python -c $(VERSIONS)
 	@$(NEWEST)/bin/python -m pytest -q -n 4 --dist worksteal
 	@printf 'The fast tests: ' && $(OLDEST)/bin/python -c $(VERSIONS)
-	@VICTRON_TWIN_SEEDS=2 $(OLDEST)/bin/python -m pytest -q -n 2 --dist worksteal $(FAST)
+	@VICTRON_TWIN_SEEDS=2 $(OLDEST)/bin/python -m pytest -q -n 2 --dist worksteal --hypothesis-profile again $(FAST)
 
 lint: $(NEWEST)
 	@PATH="$(CURDIR)/$(NEWEST)/bin:$$PATH" sh scripts/lint.sh
@@ -32,9 +31,12 @@ matrix:
 	@sh scripts/venv.sh .venv-tox newest tox tox-uv
 	@PATH="$$(sh scripts/python.sh path)" .venv-tox/bin/tox run
 
-.PHONY: $(NEWEST)
+.PHONY: $(NEWEST) $(OLDEST)
 $(NEWEST):
 	@sh scripts/venv.sh $(NEWEST) newest -e ".[$(EXTRAS)]"
+
+$(OLDEST):
+	@sh scripts/venv.sh $(OLDEST) oldest -e ".[test]" -c tests/lowest.txt
 
 clean:
 	rm -rf greengrass-build deploy/lite/greengrass-build .venv .venv-* .tox .cache .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info

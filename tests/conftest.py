@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,7 +14,15 @@ ExpectErrors = Callable[[str], None]
 
 # Machines are shared: how long an example takes tells nothing.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For what has been tested in full before, on another Python.
+settings.register_profile("again", settings.get_profile("shared"), max_examples=20)
 settings.load_profile("shared")
+
+
+def pytest_collection_finish() -> None:
+    """All modules are there to stay: no search for garbage, which simulations end with, need go through them again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

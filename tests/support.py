@@ -10,7 +10,11 @@ from typing import Any
 import orjson
 import pytest
 
+from victron_twin.catalog import load
 from victron_twin.twin.flat import Path, nest
+
+#: The package's own catalogue, which takes a while to read: once for all tests of a process.
+CATALOG = load()
 
 
 def needs(*programs: str) -> pytest.MarkDecorator:

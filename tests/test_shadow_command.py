@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import pytest
 
+from tests.support import CATALOG
 from victron_twin import cli
-from victron_twin.catalog import load
 from victron_twin.shadow_command import Options, asked_for, changes, so_already, value_of
 from victron_twin.web.client import Trouble, url_of
 
@@ -54,7 +54,7 @@ def test_what_is_no_url() -> None:
 
 
 def test_a_setting_is_a_plain_value_and_an_action_gets_an_id_and_expires_in_a_minute() -> None:
-    commands = load().commands
+    commands = CATALOG.commands
     assert asked_for(commands, "victron-vebus", "mode", "On") == "On"
     assert asked_for(commands, "victron-solarcharger", "devices.280.mode", 1) == 1
     assert asked_for(commands, "victron-vebus", "nothing.such", 1) == 1

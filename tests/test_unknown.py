@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twisted.internet.task import Clock
 
-from victron_twin.catalog import load
+from tests.support import CATALOG
 from victron_twin.config import Config
 from victron_twin.doctor import unknown
 from victron_twin.gx.pins import Pins
@@ -25,7 +25,7 @@ def test_topics_that_no_table_knows(tmp_path: Path) -> None:
     }.items():
         service, instance, path = topic.split("/", 2)
         visit.values[service, instance, f"/{path}"] = payload
-    assert list(unknown(load(), visit)) == [
+    assert list(unknown(CATALOG, visit)) == [
         'unknown battery/512/Odd {"value":7}',
         "unknown battery/512/Settings/Password (a secret)",
         'unknown toaster/3/Slices {"value":2}',

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from victron_twin.catalog import Catalog, Field, load
+from tests.support import CATALOG
+from victron_twin.catalog import Catalog, Field
 from victron_twin.catalog.model import fill
 
-CATALOG = load()
 FIELDS = [f for shadow in CATALOG.shadows for f in CATALOG.fields(shadow) if f.sources]
 
 

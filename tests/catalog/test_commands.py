@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from tests.support import CATALOG
 from victron_twin.catalog import Catalog, CatalogError, load
+from victron_twin.catalog.commands import ANY
 from victron_twin.catalog.loader import FIELD_COLUMNS
 
 from .test_loader import GOOD, folder
@@ -94,4 +97,39 @@ def test_a_number_without_bounds_is_guarded_whatever_its_value(tmp_path: Path, g
     ],
 )
 def test_what_is_kept_in_flash(service: str, path: str, stored: bool) -> None:
-    assert load().commands.is_stored(service, path) is stored
+    assert CATALOG.commands.is_stored(service, path) is stored
+
+
+@pytest.mark.parametrize(
+    "never",
+    [
+        r"/Link/",
+        r"Absorption|Float|Equali[sz]ation",
+        r"^vebus/(BatteryOperationalLimits|BatterySense|ExtraBatteryCurrent|Hub/ChargeVoltage|Soc$)",
+        r"/BatteryLife/(SocLimit|Flags|DischargedTime)|/DynamicEss/Schedule/",
+        r"GridCode",
+        r"/Debug/|^settings/Settings/Devices/|DeviceInstance",
+        r"(?i)password|pincode|token|^platform/(Network|Security)/|/Settings/(Modem|Ble)/",
+        r"^(dc)?genset/Start$|/Accumulated|/LastServiceReset",
+    ],
+)
+def test_what_docs_say_cannot_be_written(never: str) -> None:
+    """docs/commands.md, "What cannot be written"."""
+    written = [str(source) for s in CATALOG.shadows for f in CATALOG.fields(s) if f.writable for source in f.sources]
+    assert [path for path in written if re.search(never, path)] == []
+
+
+def test_what_docs_say_is_guarded_whatever_its_value() -> None:
+    """docs/commands.md, the end of the same section."""
+    paths = (
+        r"BatteryVoltageSetting|NominalVoltage|RestoreDefaults|InverterOutputVoltage|dcgenset/Settings/ChargeVoltage"
+    )
+    rows = [
+        row
+        for shadow in CATALOG.shadows
+        for field in CATALOG.fields(shadow)
+        if field.writable and re.search(paths, str(field.sources[0]))
+        for row in CATALOG.commands.rows(field).values()
+    ]
+    assert len(rows) == 8
+    assert all(row.guards == (ANY,) for row in rows)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
+from tests.support import CATALOG
 from victron_twin.catalog import Catalog, Field, Kind, load
 from victron_twin.catalog.model import Layout, fill
 from victron_twin.catalog.schema import schemas, text
 
 from .test_loader import GOOD, folder
 
-CATALOG = load()
 SCHEMAS = schemas(CATALOG)
 ALIVE = {"connected": True, "since": "2024-01-15T14:30:00Z", "deviceInstance": 512}
 

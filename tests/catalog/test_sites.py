@@ -10,15 +10,14 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from tests.support import CATALOG
 from tests.twin.test_twin import Bench
-from victron_twin.catalog import load
 from victron_twin.catalog.commands import Class
 from victron_twin.catalog.model import Layout
 from victron_twin.catalog.schema import schemas
 from victron_twin.twin.readings import Trouble
 from victron_twin.twin.writes import writes
 
-CATALOG = load()
 SCHEMAS = schemas(CATALOG)
 SERVICES = [s for kind in CATALOG.shadows.values() if kind.layout is not Layout.OWN for s in kind.services]
 

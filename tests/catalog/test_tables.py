@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import CATALOG
 from tests.twin.test_twin import Bench
-from victron_twin.catalog import Catalog, Kind, load
+from victron_twin.catalog import Catalog, Kind
 from victron_twin.catalog.commands import ANY, Class, Command
 from victron_twin.catalog.model import NUMERIC, Cadence, Layout, fill
 from victron_twin.twin.flat import dotted
@@ -46,7 +47,7 @@ MORE = {
 
 @pytest.fixture(scope="module")
 def catalog() -> Catalog:
-    return load()
+    return CATALOG
 
 
 def rows(name: str) -> list[dict[str, str]]:

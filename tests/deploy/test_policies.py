@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from victron_twin.catalog import load
+from tests.support import CATALOG
 from victron_twin.shadows.requests import topic
 from victron_twin.shadows.topics import FILTERS
 
@@ -19,7 +19,7 @@ from .parts import COMPONENTS, DEPLOY
 
 POLICIES = DEPLOY / "policies"
 VALUES = {"REGION": "eu-central-1", "ACCOUNT": "123456789012", "CORE": "van-7", "THING": "van-7"}
-SHADOWS = list(load().shadows)
+SHADOWS = list(CATALOG.shadows)
 #: What Shadow Manager subscribes to for each shadow.
 SYNC = ("update/accepted", "delete/accepted")
 IOT_POLICY_LIMIT = 2048  # characters besides white space

@@ -14,7 +14,7 @@ import pytest
 import victron_twin
 from tests.emulators.access import IOT_CORE, SECRETS, SHADOWS, TOPICS, Access
 from tests.emulators.connection import Failed
-from victron_twin.catalog import load
+from tests.support import CATALOG
 from victron_twin.config import Config
 from victron_twin.shadows.requests import topic
 from victron_twin.shadows.topics import FILTERS
@@ -127,7 +127,7 @@ class TestAccess:
         access.check(IOT_CORE, "SubscribeToIoTCore", f"$aws/things/{thing}/shadow/name/victron-twin/update/accepted")
         for kind in ("accepted", "rejected"):
             access.check(IOT_CORE, "SubscribeToIoTCore", f"$aws/things/{thing}/shadow/name/+/get/{kind}")
-        for shadow in load().shadows:
+        for shadow in CATALOG.shadows:
             name = f"$aws/things/{thing}/shadow/name/{shadow}"
             for operation in ("GetThingShadow", "UpdateThingShadow", "DeleteThingShadow"):
                 access.check(SHADOWS, operation, name)
@@ -139,7 +139,7 @@ class TestAccess:
         access = Access(LITE.control, LITE.name, lite=True)
         for each in FILTERS:
             access.check(IOT_CORE, "SubscribeToIoTCore", topic(thing, "+", each))
-        for shadow in load().shadows:
+        for shadow in CATALOG.shadows:
             for operation in ("get", "update", "delete"):
                 access.check(IOT_CORE, "PublishToIoTCore", topic(thing, shadow, operation))
             for kind in ("accepted", "rejected"):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 
-from victron_twin.catalog import load
+from tests.support import CATALOG
 
 from .parts import DEPLOY, script
 
 FILE = DEPLOY / "shadow-manager.json"
-SHADOWS = list(load().shadows)
+SHADOWS = list(CATALOG.shadows)
 
 
 def test_the_file_is_what_the_catalogue_says() -> None:

@@ -7,11 +7,10 @@ import json
 import pytest
 from twisted.internet.task import Clock
 
-from victron_twin.catalog import load
+from tests.support import CATALOG
 from victron_twin.gx.rounds import AGAIN, LATER, ROUND, Rounds
 from victron_twin.twin.twin import Twin
 
-CATALOG = load()
 PORTAL = "c0619ab2d3e4"
 WHOLE = ("system/0/Serial", "settings/0/Settings/System/TimeZone", "platform/0/Device/Model", "battery/512/Soc")
 

@@ -21,13 +21,11 @@ from tests.comparison import compare
 from tests.gx.certificates import Identity
 from tests.mosquitto import HOST, Mosquitto
 from tests.service import Service
-from tests.support import needs
-from victron_twin.catalog import load
+from tests.support import CATALOG, needs
 from victron_twin.simulator.site import Site
 
 pytestmark = [pytest.mark.integration, needs("mosquitto", "mosquitto_passwd")]
 
-CATALOG = load()
 PASSWORD, ANOTHER = "first-5e1f-password", "second-9c2b-password"
 
 CONFIG = """

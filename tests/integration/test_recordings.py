@@ -17,8 +17,7 @@ from tests.comparison import compare
 from tests.mosquitto import HOST, free_port
 from tests.program import Program
 from tests.service import Service, wait_until
-from tests.support import needs
-from victron_twin.catalog import load
+from tests.support import CATALOG, needs
 
 pytestmark = pytest.mark.integration
 
@@ -206,7 +205,7 @@ def test_the_shadows_end_as_a_recording_does(tmp_path: Path) -> None:
     config.write_text("[cadence]\nnormal = 1\nslow = 1\nbatch = 0.5\n")
     serve = ("--port", str(port), "--password", PASSWORD, "--folder", str(tmp_path / "gx"), "--speed", "3")
     address = ("--gx-host", HOST, "--gx-port", str(port), "--config", str(config))
-    values, catalog = last(VAN), load()
+    values, catalog = last(VAN), CATALOG
 
     def reported(name: str) -> Mapping[str, Any]:
         _, document = service.get(f"/things/victron-twin/shadow?name={name}")

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from tests.conftest import ExpectErrors
 from tests.simulation.backends import FaultyBackend
-from victron_twin.catalog import load
+from tests.support import CATALOG
 from victron_twin.catalog.model import Cadence
 from victron_twin.shadows.local import LocalBackend
 from victron_twin.shadows.parts import Cadences
@@ -22,7 +22,7 @@ from victron_twin.twin.flat import Flat, flatten
 from victron_twin.twin.sheet import Sheet
 from victron_twin.worker import InlineWorker
 
-ROW = load().fields("victron-battery")[0]
+ROW = CATALOG.fields("victron-battery")[0]
 ROWS = {
     "voltage": replace(ROW, cadence=Cadence.CRITICAL, deadband=0.05),
     "power": replace(ROW, cadence=Cadence.NORMAL, deadband=10.0),

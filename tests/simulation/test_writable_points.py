@@ -227,8 +227,9 @@ class Bench:
 
     def value(self, point: Point) -> Any:
         """What is on the bus: of several sources of one value that which has one."""
-        there = [self.made.site.values().get(str(slot)) for slot in point.live.slots]
-        return next((value for value in there if value is not None), None)
+        there = [self.made.site.bus.find(str(slot)) for slot in point.live.slots]
+        values = [service[path] for service, path in filter(None, there)]
+        return next((value for value in values if value is not None), None)
 
 
 def _parts(points: list[Point]) -> Iterator[list[Point]]:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.simulator.sites import number, run
+from tests.support import CATALOG
 from victron_twin import simulator
-from victron_twin.catalog import load
 from victron_twin.simulator import tables
 from victron_twin.simulator.bus import Value, float32
 from victron_twin.simulator.estate import Estate
@@ -137,7 +137,7 @@ def test_types_never_change() -> None:
 def test_nothing_that_the_catalogue_knows_has_another_type() -> None:
     site = large()
     troubles: list[tuple[Trouble, str, object]] = []
-    catalogue = load()
+    catalogue = CATALOG
     twin = Twin(catalogue, lambda trouble, where, value: troubles.append((trouble, where, value)))
     twin.portal = site.portal_id
 

@@ -10,8 +10,8 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support import CATALOG
 from tests.twin.test_twin import PORTAL, START
-from victron_twin.catalog import Catalog, load
 from victron_twin.catalog.model import Layout, fill
 from victron_twin.catalog.schema import schemas
 from victron_twin.twin.devices import HOLD
@@ -20,7 +20,6 @@ from victron_twin.twin.ledger import REPORTED_LIMIT, Ledger
 from victron_twin.twin.primary import SETTLE, Key
 from victron_twin.twin.twin import Twin
 
-CATALOG: Catalog = load()
 VALIDATORS = {name: jsonschema.Draft202012Validator(made) for name, made in schemas(CATALOG).items()}
 
 #: What these rules show depends on what was before: a counter that falls to 0, a panel at dusk, an energy.

@@ -8,15 +8,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support import size
-from victron_twin.catalog import load
+from tests.support import CATALOG, size
 from victron_twin.catalog.model import Cadence
 from victron_twin.twin.fit import MARGIN, Fit
 from victron_twin.twin.flat import Flat, Path
 from victron_twin.twin.ledger import Ledger
 from victron_twin.twin.sheet import Sheet
 
-ROW = load().fields("victron-battery")[0]
+ROW = CATALOG.fields("victron-battery")[0]
 CADENCES = [Cadence.CRITICAL, Cadence.NORMAL, Cadence.SLOW]
 
 PATHS: list[Path] = [

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from tests.support import CATALOG
 from tests.twin.test_twin import Bench
-from victron_twin.catalog import load
 
 
 class Site(Bench):
     def __init__(self) -> None:
         self.moves: list[tuple[Any, Any]] = []
-        super().__init__(load(), moved=lambda old, new: self.moves.append((old, new)))
+        super().__init__(CATALOG, moved=lambda old, new: self.moves.append((old, new)))
 
     def charger(self, instance: int, serial: str | None = "HQ2", name: str = "", power: float = 100.0) -> None:
         at = f"solarcharger/{instance}"

@@ -8,15 +8,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import size
-from victron_twin.catalog import load
+from tests.support import CATALOG, size
 from victron_twin.catalog.model import Cadence
 from victron_twin.twin import shadow
 from victron_twin.twin.flat import Flat, flatten, nest
 from victron_twin.twin.ledger import REPORTED_LIMIT, TOGETHER_LIMIT, Ledger
 from victron_twin.twin.sheet import Sheet
 
-ROW = load().fields("victron-battery")[0]
+ROW = CATALOG.fields("victron-battery")[0]
 
 
 def sheet(values: Flat, **row: Any) -> Sheet:

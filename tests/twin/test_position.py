@@ -7,8 +7,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import CATALOG
 from tests.twin.test_twin import Bench
-from victron_twin.catalog import load
 from victron_twin.twin.position import Position, Privacy, metres
 
 BERLIN = 52.520008, 13.404954
@@ -60,12 +60,12 @@ def fixed(bench: Bench, latitude: float, longitude: float) -> tuple[object, obje
 
 
 def test_only_where_moved_holds_over_a_restart() -> None:
-    bench = Bench(load(), privacy=Privacy(distance=500.0))
+    bench = Bench(CATALOG, privacy=Privacy(distance=500.0))
     bench.hear("gps/0/Fix", 1)
     bench.twin.settle()
     assert fixed(bench, *BERLIN) == BERLIN
     assert fixed(bench, BERLIN[0] + 0.003, BERLIN[1]) == BERLIN
-    again = Bench(load(), privacy=Privacy(distance=500.0))
+    again = Bench(CATALOG, privacy=Privacy(distance=500.0))
     again.twin.restore("victron-gps", bench.shadow("victron-gps"))
     again.hear("gps/0/Fix", 1)
     again.twin.settle()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import jsonschema
 import pytest
 
+from tests.support import CATALOG
 from tests.twin.test_twin import Bench
-from victron_twin.catalog import load
 from victron_twin.catalog.schema import schemas
 from victron_twin.catalog.secrets import is_secret
 from victron_twin.twin.readings import Trouble
 
 
 def test_as_it_is_on_the_bus_and_valid() -> None:
-    bench = Bench(load(), raw=lambda service, path: service == "settings" or path.startswith("/Custom"))
+    bench = Bench(CATALOG, raw=lambda service, path: service == "settings" or path.startswith("/Custom"))
     bench.battery()
     bench.hear("battery/512/CustomReading", 57.0499992371)
     bench.hear("battery/513/CustomReading", True)
@@ -26,13 +26,13 @@ def test_as_it_is_on_the_bus_and_valid() -> None:
     settings = bench.shadow("victron-settings")
     assert settings["raw"] == {"Settings/Odd/Name": "text"}
     assert settings["systemName"] == "van"
-    made = schemas(load())
+    made = schemas(CATALOG)
     for name in ("victron-battery", "victron-settings"):
         jsonschema.validate(bench.shadow(name), made[name])
 
 
 def test_only_what_was_asked_for() -> None:
-    bench = Bench(load())
+    bench = Bench(CATALOG)
     bench.battery()
     bench.hear("battery/512/CustomReading", 1)
     bench.twin.settle()
@@ -40,7 +40,7 @@ def test_only_what_was_asked_for() -> None:
 
 
 def test_lists_are_counted_and_left_out() -> None:
-    bench = Bench(load(), raw=lambda service, path: True)
+    bench = Bench(CATALOG, raw=lambda service, path: True)
     bench.battery()
     bench.hear("battery/512/Odd", [1, 2])
     bench.twin.settle()

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from victron_twin.catalog import Catalog, load
+from tests.support import CATALOG
+from victron_twin.catalog import Catalog
 from victron_twin.catalog.model import Field, Kind
 from victron_twin.twin.readings import Trouble, Unreadable, decode, fit, rounded
 
 
 @pytest.fixture(scope="module")
 def catalog() -> Catalog:
-    return load()
+    return CATALOG
 
 
 def row(catalog: Catalog, kind: Kind, decimals: int | None = None, enum: str = "") -> Field:

@@ -4,10 +4,8 @@ from typing import Any
 
 import pytest
 
-from victron_twin.catalog import load
+from tests.support import CATALOG
 from victron_twin.twin.rules import RULES, Memory
-
-CATALOG = load()
 
 
 def make(rule: str, *values: Any, memory: Memory | None = None, **binding: str) -> Any:

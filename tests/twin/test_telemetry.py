@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import CATALOG
 from tests.twin.test_twin import START, Bench
-from victron_twin.catalog import load
 from victron_twin.twin.telemetry import Malformed, Point, Quality, decode, encode, points
 
 POINTS = st.dictionaries(
@@ -35,7 +35,7 @@ def test_good_values_of_one_time_cost_no_more_than_themselves() -> None:
 
 
 def test_quality() -> None:
-    bench = Bench(load())
+    bench = Bench(CATALOG)
     bench.battery()
     bench.hear("battery/512/ConsumedAmphours", -5)
     bench.hear("battery/513/Dc/0/Voltage", 12.1)

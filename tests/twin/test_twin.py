@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from victron_twin.catalog import Catalog, load
+from tests.support import CATALOG
+from victron_twin.catalog import Catalog
 from victron_twin.twin.devices import HOLD
 from victron_twin.twin.flat import nest
 from victron_twin.twin.primary import SETTLE
@@ -21,7 +22,7 @@ START = 1_700_000_000.0
 
 @pytest.fixture(scope="module")
 def catalog() -> Catalog:
-    return load()
+    return CATALOG
 
 
 class Bench:

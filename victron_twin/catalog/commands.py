@@ -96,6 +96,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
+    name: str
     pattern: re.Pattern[str]
     field: Field
     kind: Class
@@ -145,6 +146,14 @@ class Commands:
                 return Command(line.field, line.kind, line.wire, needs, line.guards, line.setpoint)
         return None
 
+    def rows(self, field: Field) -> Mapping[str, Command]:
+        """Each name that the table has for a field, and how it is written; the needs keep their placeholders."""
+        rows: dict[str, Command] = {}
+        for line in self._lines.get(field.shadow, ()):
+            if line.field is field:
+                rows.setdefault(line.name, Command(field, line.kind, line.wire, line.needs, line.guards, line.setpoint))
+        return rows
+
 
 def read_commands(
     folder: Traversable, fields: Mapping[str, Iterable[Field]], patterns: Mapping[str, str], first: Mapping[str, str]
@@ -170,7 +179,8 @@ def read_commands(
             raise row.wrong(f"a setpoint has a line in setpoints.csv, and nothing else has: {name!r}")
         for field in _fields(row, service, plain, fields.get(shadow, ()), patterns):
             needs = tuple(_need(row, text, field.service) for text in row.words("needs"))
-            lines.append((shadow, _Line(compiled, field, kind, row.choice("wire", Wire), needs, guards, setpoint)))
+            wire = row.choice("wire", Wire)
+            lines.append((shadow, _Line(plain, compiled, field, kind, wire, needs, guards, setpoint)))
     if setpoints:
         raise CatalogError(f"setpoints.csv: {' '.join(next(iter(setpoints)))} has no row in commands.csv")
     commands = Commands(lines, _flash(folder), _never(folder))
