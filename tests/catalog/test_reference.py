@@ -83,7 +83,7 @@ def test_everything_writable_has_a_line_and_nothing_else() -> None:
         "| `outputs.{output}.type` | setting | Momentary (0), Toggle (1), Dimmable (2), Temperature setpoint (3), "
         "... ([all 14](catalogue.md#output_type)) | | all | yes |",
         "| `systemName` | setting | text | | | yes |",
-        "| `setpoints.grid` | setpoint | -32767 to 32767 W | | | |",
+        "| `setpoints.grid` | setpoint, let go of to 50 | -32767 to 32767 W | | | |",
     ],
 )
 def test_what_may_be_desired(line: str) -> None:

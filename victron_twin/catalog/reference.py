@@ -51,7 +51,8 @@ field is.
 - **field**: dotted name in the shadow, with [placeholders](catalogue.md#placeholders) as `{phase}`. A shadow of several
   devices has its fields under `devices.<instance>`, one of several services under `devices.<service>-<instance>`.
 - **class**: a *setting* is a plain value; an *action* is done once and a *setpoint* is held until it expires, both
-  desired as `{"value": ..., "id": ..., "expires": ...}`. What it is let go of to is a code, or in the unit of its values.
+  desired as `{"value": ..., "id": ..., "expires": ...}`. What it is let go of to is a code, or has the unit of its
+  values.
 - **values**: texts with their codes, either of which can be desired. A range is the catalogue's and counts where the GX
   publishes none; `commands.limits` can narrow both. *No bounds*: refused until the GX publishes some or
   `commands.limits` gives them.
