@@ -150,10 +150,12 @@ class Ledger:
             return False
         state = (sheet, self._turns, self._fit.changes)
         *before, revision = self._looked.get(cadence, (None, 0, 0, 0))
-        known = sheet.followed and wanted is self._wanted and before == list(state)
+        followed = sheet.followed and wanted is self._wanted
+        known = followed and before == list(state)
         if known and sheet.revision == revision:
             return False
-        for path in sheet.changed_since(revision) if known else wanted:
+        stirred = self._stirred if followed and self._stirred is not None else wanted
+        for path in sheet.changed_since(revision) if known else stirred:
             if path not in wanted:
                 continue
             row = sheet.fields.get(path)

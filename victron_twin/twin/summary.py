@@ -15,7 +15,8 @@ SHADOW = "victron-twin"
 def summary(catalog: Catalog, facts: Mapping[str, object]) -> Sheet:
     """The sheet of victron-twin out of what the services know, by the names of the catalogue's rows.
 
-    It is not changed any more. A fact that is None, or of a type that its row does not have, is left out; a long text is cut.
+    It is not changed any more. A fact that is None, or of a type that its row does not have, is left out; a long text
+    is cut.
     """
     sheet = Sheet(followed=True)
     for row in catalog.fields(SHADOW):
