@@ -1,6 +1,6 @@
 """What more devices cost: CPU time a message of ten GX with 3,000 topics each, beside one GX with 60 topics.
 
-    python benchmarks/sites.py [--seconds 240] [--speed 10] [--rounds 3]
+    python benchmarks/sites.py [--seconds 120] [--speed 4] [--rounds 3]
 
 Each GX says what it does once, and then 50 messages a second on at most 164 of its topics, in 5 writes of 10 messages,
 whatever its size: a recorded GX of 2,113 topics says 49 a second on 162 to 164 of them, in 4.8 groups a second. Beside
@@ -378,8 +378,8 @@ def process(catalog: Catalog, gxs: int, topics: int, seed: int, seconds: float, 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=240, help="of the GX's time that are counted")
-    parser.add_argument("--speed", type=float, default=10, help="of the process's clock")
+    parser.add_argument("--seconds", type=float, default=120, help="of the GX's time that are counted")
+    parser.add_argument("--speed", type=float, default=4, help="of the process's clock")
     parser.add_argument("--rounds", type=int, default=3, help="of which the best counts")
     parser.add_argument("--ports", type=int, nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
