@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -208,7 +209,9 @@ class _File:
         shadow, answer = rules.update(before, request, now)
         others = request.state is None or "desired" in request.state
         self._save(thing, name, shadow, synced=others)
-        delta = rules.delta(shadow)
+        # What leaves shares nothing with the shadow that is held.
+        answer["state"] = rules.parse(body)["state"]
+        delta = deepcopy(rules.delta(shadow))
         token = request.token or ""
         return answer, Delta(thing, name, delta, shadow.version, token) if delta else None
 

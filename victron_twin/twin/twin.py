@@ -93,6 +93,7 @@ class Twin:
         self._stale: set[str] = set()
         self._heard: list[Slot] = []  # with another payload, since the last look
         self._spoke: set[Device] = set()  # heard since then, whatever it said
+        self._located: set[Device] = set()  # receivers whose position has moved since
         self._newest: dict[str, float] = {}  # when a device of each shadow was last heard
         self._dirty: set[Live] = set()
         self._held: set[Live] = set()
@@ -331,7 +332,22 @@ class Twin:
             if sheet is not None and sheet.values[live.leaf] != live.shown:
                 sheet.set(live.leaf, live.shown)
         self._moved_lives.clear()
+        for device in self._located:
+            self._show_position(device)
+        self._located.clear()
         return dict(self._sheets)
+
+    def _show_position(self, device: Device) -> None:
+        """Another point of a receiver whose position is shown; where it comes or goes, the sheet has been made anew."""
+        lives = [device.fields[path] for path in (LATITUDE, LONGITUDE) if path in device.fields]
+        sheet = lives[0].sheet
+        values = {live.leaf: live.shown for live in lives}
+        if sheet is None or not values.keys() <= sheet.values.keys():
+            return
+        self._positions.hide(values, lives[0].leaf[:-1], device.instance)
+        for leaf, degrees in values.items():
+            if sheet.values[leaf] != degrees:
+                sheet.set(leaf, degrees)
 
     def _date(self) -> None:
         """Tell of each shadow whose devices were heard when that was."""
@@ -410,8 +426,10 @@ class Twin:
     def _look_at(self, live: Live, now: float, report: Report) -> None:
         before = live.shown
         if live.look(now, self.catalog, report):
-            if before is None or live.shown is None or (live.device.service == GPS and live.path in PRIVATE):
+            if before is None or live.shown is None:
                 self._touch(live.device.service)
+            elif live.device.service == GPS and live.path in PRIVATE:
+                self._located.add(live.device)
             else:
                 self._moved_lives.append(live)
 
