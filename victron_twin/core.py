@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -41,6 +42,9 @@ from .twin.primary import Key
 from .twin.twin import Twin, iso
 
 _log = Logger()
+
+#: Names of fields that were left out, of which as many are shown as fit.
+SHOWN = 128
 
 #: Makes the way to one GX: an endpoint that is done after the login, and the backoff that it shares with the service.
 Connect = Callable[[GXConfig], tuple[IStreamClientEndpoint, Backoff]]
@@ -232,7 +236,7 @@ def build(
 def facts(health: Health, gx: GXService, thing: str) -> dict[str, Any]:
     """What victron-twin says beyond what other shadows say, by the names of its fields."""
     shadows = [s for s in health.sync.shadows() if s.thing == thing]
-    left_out = [f"{s.name}.{name}" for s in shadows for name in s.ledger.names_left_out()]
+    left_out = (f"{s.name}.{name}" for s in shadows for name in s.ledger.names_left_out())
     return {
         "version": health.version,
         "portalId": gx.twin.portal,
@@ -243,7 +247,7 @@ def facts(health: Health, gx: GXService, thing: str) -> dict[str, Any]:
         "problem": gx.status.problem,
         "lastCloudSync": iso(synced) if (synced := health.last_cloud_sync()) else None,
         "alarms": 0,
-        "droppedFields": " ".join(left_out)[:256],
+        "droppedFields": " ".join(islice(left_out, SHOWN))[:256],
         "startedAt": iso(health.started),
         "uptime": int(health.uptime()),
     }

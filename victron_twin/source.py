@@ -31,6 +31,8 @@ class SiteSource:
         self.thing = ""
         self._facts = facts
         self._commands = commands
+        self._told: dict[str, Any] = {}
+        self._summary = summary(twin.catalog, {})
 
     def sheets(self, now: float) -> Mapping[str, Sheet]:
         sheets = self.twin.sheets(now)
@@ -39,7 +41,10 @@ class SiteSource:
             name: (sheets[shadow].values if shadow in sheets else none).get(path)
             for name, (shadow, path) in REPEATED.items()
         }
-        sheets[SHADOW] = summary(self.twin.catalog, {**repeated, **self._facts(self.thing)})
+        told = {**repeated, **self._facts(self.thing)}
+        if told != self._told:
+            self._told, self._summary = told, summary(self.twin.catalog, told)
+        sheets[SHADOW] = self._summary
         return self._commands.over(self.thing, sheets)
 
     def restore(self, shadow: str, reported: Mapping[str, Any]) -> None:

@@ -147,6 +147,32 @@ def test_a_request_is_taken_by_value(tmp_path: Path) -> None:
     now(backend.stop())
 
 
+def test_what_was_answered_belongs_to_the_caller(tmp_path: Path) -> None:
+    backend = inline(tmp_path / "shadows.sqlite")
+    now(backend.start())
+    told: list[Delta] = []
+    backend.watch(told.append)
+    answer = now(backend.update(THING, NAME, {"state": {"reported": {"a": [1]}, "desired": {"b": {"c": [2]}}}}))
+    answer["state"]["reported"]["a"].append(3)
+    told[0].state["b"]["c"].append(3)
+    now(backend.get(THING, NAME))["state"]["reported"]["a"].append(3)
+    assert now(backend.update(THING, NAME, {"state": {"reported": {"x": 1}}}))["version"] == 2
+    held = now(backend.get(THING, NAME))["state"]
+    assert (held["reported"], held["desired"]) == ({"a": [1], "x": 1}, {"b": {"c": [2]}})
+    now(backend.stop())
+
+
+def test_a_number_of_any_size_stays_what_it_is(tmp_path: Path) -> None:
+    backend = inline(tmp_path / "shadows.sqlite")
+    now(backend.start())
+    reported = {"large": 2**70, "small": 5e-324, "text": "\x7f\u2028"}
+    now(backend.update(THING, NAME, {"state": {"reported": reported}}))
+    now(backend.stop())
+    now(backend.start())
+    assert now(backend.get(THING, NAME))["state"]["reported"] == reported
+    now(backend.stop())
+
+
 def test_a_listener_that_fails_disturbs_nobody(tmp_path: Path, logged_errors: ExpectErrors) -> None:
     logged_errors("a listener to deltas failed")
     backend = inline(tmp_path / "shadows.sqlite")

@@ -61,6 +61,34 @@ def bench(catalog: Catalog) -> Bench:
     return Bench(catalog)
 
 
+def test_a_look_leaves_alone_what_has_not_changed(bench: Bench) -> None:
+    bench.battery()
+    bench.hear("tank/20/Level", 50)
+    bench.twin.settle()
+    bench.twin.sheets(bench.now)
+    before = {name: (sheet, sheet.revision) for name, sheet in bench.twin.sheets(bench.now).items()}
+    bench.now += 1.0
+    assert {name: (sheet, sheet.revision) for name, sheet in bench.twin.sheets(bench.now).items()} == before
+    bench.battery(volts=12.6)
+    after = {name: (sheet, sheet.revision) for name, sheet in bench.twin.sheets(bench.now).items()}
+    assert after["victron-tank"] == before["victron-tank"]
+    sheet, _ = after["victron-battery"]
+    assert sheet is before["victron-battery"][0]
+    changed = set(sheet.changed_since(before["victron-battery"][1]))
+    assert changed == {("voltage",), ("power",), ("lastUpdate",)}
+
+
+def test_a_message_that_says_nothing_new_moves_the_time_alone(bench: Bench) -> None:
+    bench.battery()
+    bench.twin.settle()
+    before = bench.shadow("victron-battery")
+    bench.now += 5.0
+    bench.battery()
+    after = bench.shadow("victron-battery")
+    assert after.pop("lastUpdate") != before.pop("lastUpdate")
+    assert after == before
+
+
 def test_a_battery_as_the_mission_shows_it(bench: Bench) -> None:
     bench.battery(volts=12.449999809265137)
     bench.hear("battery/512/TimeToGo", 28800)

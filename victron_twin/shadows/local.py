@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -30,6 +32,9 @@ from .watchers import Watchers
 
 #: The form of the tables; a file of another form is not touched.
 SCHEMA = 1
+
+#: Shadows that are held in memory beside the file, so that an update need not read what the last one wrote.
+MOST_HELD = 512
 
 T = TypeVar("T")
 
@@ -143,8 +148,12 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: sqlite3.Connection
+        self._saved: dict[tuple[str, str], Shadow] = {}  # as they stand in the file, which nobody else writes
+        self._synced: bool | None = None
 
     def open(self) -> None:
+        self._saved.clear()
+        self._synced = None
         try:
             # No transactions of the driver's own: each update is one statement.
             self._connection = sqlite3.connect(self.path, timeout=1, isolation_level=None)
@@ -196,10 +205,13 @@ class _File:
 
     def update(self, thing: str, name: str, body: bytes, now: int) -> tuple[Document, Delta | None]:
         request = rules.read(rules.parse(body))
-        shadow, answer = rules.update(self._load(thing, name), request, now)
+        before = self._saved.get((thing, name)) or self._load(thing, name)
+        shadow, answer = rules.update(before, request, now)
         others = request.state is None or "desired" in request.state
         self._save(thing, name, shadow, synced=others)
-        delta = rules.delta(shadow)
+        # What leaves shares nothing with the shadow that is held.
+        answer["state"] = rules.parse(body)["state"]
+        delta = deepcopy(rules.delta(shadow))
         token = request.token or ""
         return answer, Delta(thing, name, delta, shadow.version, token) if delta else None
 
@@ -234,10 +246,23 @@ class _File:
 
     def _save(self, thing: str, name: str, shadow: Shadow, synced: bool) -> None:
         pairs = [[s.values, s.times] for s in (shadow.desired, shadow.reported)]
-        sections = None if shadow.deleted else rules.compact(pairs).decode()
-        self._connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+        sections = None if shadow.deleted else _text(pairs)
+        self._saved.pop((thing, name), None)  # until it stands there
+        if synced is not self._synced:
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+            self._synced = synced
         self._connection.execute(
             "INSERT INTO shadow VALUES (?, ?, ?, ?) "
             "ON CONFLICT (thing, name) DO UPDATE SET version=excluded.version, sections=excluded.sections",
             (thing, name, shadow.version, sections),
         )
+        if len(self._saved) >= MOST_HELD:
+            self._saved.clear()
+        self._saved[thing, name] = shadow
+
+
+def _text(sections: list[list[rules.Object]]) -> str:
+    try:
+        return orjson.dumps(sections).decode()
+    except TypeError:  # an integer of more than 64 bits
+        return rules.compact(sections).decode()

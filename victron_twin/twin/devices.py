@@ -11,6 +11,7 @@ from victron_twin.catalog.model import Field
 from .flat import Path
 from .readings import Trouble, Unreadable, Value, fit
 from .rules import RULES, Memory
+from .sheet import Sheet
 
 #: A value that became invalid is shown this long still: nulls are often transient. In s.
 HOLD = 10.0
@@ -46,12 +47,26 @@ class Slot:
 class Live:
     """One field of one device: from the slots it is made of to the value that is shown."""
 
-    __slots__ = ("_memory", "_rule", "device", "field", "hidden", "invalid_since", "path", "shown", "slots")
+    __slots__ = (
+        "_memory",
+        "device",
+        "field",
+        "hidden",
+        "invalid_since",
+        "leaf",
+        "path",
+        "sheet",
+        "shown",
+        "slots",
+    )
 
     def __init__(
-        self, device: Device, field: Field, path: Path, slots: tuple[Slot, ...], memory: Memory, hidden: bool
+        self, device: Device, field: Field, path: Path, slots: tuple[Slot, ...], memory: Memory | None, hidden: bool
     ) -> None:
-        """``hidden``: an action or a setpoint; the shadow shows what was last asked under its name, not the reading."""
+        """``hidden``: an action or a setpoint; the shadow shows what was last asked under its name, not the reading.
+
+        ``memory`` is there where the field has a rule. ``leaf`` is where it stands in ``sheet``, as soon as it does.
+        """
         self.hidden = hidden
         self.device = device
         self.field = field
@@ -60,7 +75,8 @@ class Live:
         self.shown: Value = device.restored.pop(path, None)
         self.invalid_since: float | None = None
         self._memory = memory
-        self._rule = RULES[field.rule]
+        self.sheet: Sheet | None = None
+        self.leaf = path
 
     def __str__(self) -> str:
         return f"{self.device} {'.'.join(self.path)}"
@@ -70,14 +86,18 @@ class Live:
 
         An invalid one stays shown for the hold; ``invalid_since`` is set meanwhile.
         """
-        self._memory.now = now
-        raw = self._rule([slot.value for slot in self.slots], self._memory)
+        memory = self._memory
+        if memory is None:
+            raw = self.slots[0].value
+        else:
+            memory.now = now
+            raw = RULES[self.field.rule]([slot.value for slot in self.slots], memory)
         try:
             value = fit(raw, self.field, catalog)
         except Unreadable as error:
             value = None
             report(error.trouble, str(self), raw)
-        if self._memory.kept.pop("implausible", 0.0):
+        if memory is not None and memory.kept.pop("implausible", 0.0):
             report(Trouble.IMPLAUSIBLE, str(self), raw)
         if value is not None:
             self.invalid_since = None

@@ -52,11 +52,11 @@ class Fit:
         """What is kept of a sheet; of one that is followed always the same mapping."""
         if sheet is not self._sheet or not sheet.followed:
             self._begin(sheet)
+        elif sheet.revision == self._revision and room == self._room:
+            return sheet.values if not self.left_out else self.kept
         else:
             for path in sheet.changed_since(self._revision):
                 self._change(path, sheet.values[path])
-            if room != self._room or self._total > room or self.left_out:
-                self._squeeze(room)
         self._revision, self._room = sheet.revision, room
         if self._total > room or self.left_out:
             self._squeeze(room)

@@ -71,6 +71,7 @@ class Ledger:
     _wanted: Flat = field(default_factory=dict)  #: of it
     _revision: int = 0  #: up to which its changes are in ``_stirred``
     _stirred: set[Path] | None = None  #: leaves of it that may differ from what is acknowledged; None: all may
+    _named: tuple[int, list[str]] = (-1, [])  #: what is left out, as of these changes
     _looked: dict[Cadence, tuple[object, int, int, int]] = field(default_factory=dict)
 
     @property
@@ -137,6 +138,8 @@ class Ledger:
         wanted = self._fit.of(sheet, room)
         if sheet is not self._sheet or self._fit.changes != changes:
             self._sheet, self._stirred = sheet, None
+        elif sheet.followed and sheet.revision == self._revision:
+            return wanted
         if self._stirred is not None and sheet.followed:
             self._stirred.update(sheet.changed_since(self._revision))
         self._revision = sheet.revision
@@ -149,8 +152,12 @@ class Ledger:
             return False
         state = (sheet, self._turns, self._fit.changes)
         *before, revision = self._looked.get(cadence, (None, 0, 0, 0))
-        known = sheet.followed and wanted is self._wanted and before == list(state)
-        for path in sheet.changed_since(revision) if known else wanted:
+        followed = sheet.followed and wanted is self._wanted
+        known = followed and before == list(state)
+        if known and sheet.revision == revision:
+            return False
+        stirred = self._stirred if followed and self._stirred is not None else wanted
+        for path in sheet.changed_since(revision) if known else stirred:
             if path not in wanted:
                 continue
             row = sheet.fields.get(path)
@@ -259,7 +266,12 @@ class Ledger:
         return (p for p in self.acknowledged if p not in wanted and not any(_overlap(p, w) for w in wanted))
 
     def names_left_out(self) -> list[str]:
-        return sorted(map(dotted, self.left_out))
+        """Of what does not fit; not made anew before something else does not."""
+        changes, names = self._named
+        if changes != self._fit.changes:
+            names = sorted(map(dotted, self.left_out))
+            self._named = self._fit.changes, names
+        return names
 
 
 def _own_cadence(path: Path) -> Cadence | None:

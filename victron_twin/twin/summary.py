@@ -15,9 +15,10 @@ SHADOW = "victron-twin"
 def summary(catalog: Catalog, facts: Mapping[str, object]) -> Sheet:
     """The sheet of victron-twin out of what the services know, by the names of the catalogue's rows.
 
-    A fact that is None, or of a type that its row does not have, is left out; a long text is cut.
+    It is not changed any more. A fact that is None, or of a type that its row does not have, is left out; a long text
+    is cut.
     """
-    sheet = Sheet()
+    sheet = Sheet(followed=True)
     for row in catalog.fields(SHADOW):
         fact = facts.get(row.name)
         if isinstance(fact, str) and len(fact) > LONGEST_TEXT:

@@ -15,7 +15,7 @@ from victron_twin.catalog.model import Kind, Layout, ShadowKind, fill
 from .devices import Device, Live, Report, Slot, number
 from .flat import Path, dotted, flatten
 from .identity import Arrivals
-from .position import EXACT, Positions, Privacy
+from .position import EXACT, LATITUDE, LONGITUDE, Positions, Privacy
 from .primary import SYSTEM_BATTERY, Chooser, Key, is_naming
 from .readings import Trouble, Unreadable, decode, is_number
 from .rules import TIMED, Memory
@@ -28,6 +28,7 @@ MOST_TOPICS = 20_000
 LAST_UPDATE: Path = ("lastUpdate",)
 #: The service whose positions are private.
 GPS = "gps"
+PRIVATE = frozenset({LATITUDE, LONGITUDE})
 
 
 def _quiet(trouble: Trouble, where: str, value: object) -> None:
@@ -42,6 +43,12 @@ def iso(seconds: float) -> str:
 @lru_cache(maxsize=64)
 def _iso(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@lru_cache(maxsize=8192)
+def _path(name: str) -> Path:
+    """The path of a field, the same object for all devices: there are many."""
+    return tuple(name.split("."))
 
 
 class Twin:
@@ -84,7 +91,10 @@ class Twin:
         self._sheets: dict[str, Sheet] = {}
         self._moved_lives: list[Live] = []
         self._stale: set[str] = set()
-        self._heard: list[Slot] = []  # since the last look
+        self._heard: list[Slot] = []  # with another payload, since the last look
+        self._spoke: set[Device] = set()  # heard since then, whatever it said
+        self._located: set[Device] = set()  # receivers whose position has moved since
+        self._newest: dict[str, float] = {}  # when a device of each shadow was last heard
         self._dirty: set[Live] = set()
         self._held: set[Live] = set()
         self._timed: set[Live] = set()
@@ -121,6 +131,7 @@ class Twin:
             self._turn(device, False, now)
             return
         slot.at = device.heard = now
+        self._spoke.add(device)
         if not device.connected:
             self._back(device, now)
         if payload == slot.raw:
@@ -182,7 +193,7 @@ class Twin:
                 if device.instance != "0":
                     continue
                 owner = self.device(row.service, "0")
-            path = ("raw", slot.path[1:]) if row.kind is Kind.RAW else tuple(fill(row.name, binding).split("."))
+            path = ("raw", slot.path[1:]) if row.kind is Kind.RAW else _path(fill(row.name, binding))
             if path in owner.fields:
                 continue
             slots = tuple(
@@ -195,7 +206,7 @@ class Twin:
             hidden = command is not None and command.kind is not Class.SETTING
             if path in owner.restored:
                 self._touch(owner.service)  # the sheet has its leaf, and not yet its field
-            live = Live(owner, row, path, slots, Memory(self.catalog, binding), hidden)
+            live = Live(owner, row, path, slots, Memory(self.catalog, binding) if row.rule else None, hidden)
             owner.fields[path] = live
             for each in slots:
                 if each.raw and not each.feeds:
@@ -313,38 +324,51 @@ class Twin:
         self._look(now)
         self._recognise(now)
         self._choose(now)
+        self._date()
         for name in self._stale:
             if self.complete or name in self._restored:
                 self._make(self.catalog.shadows[name])
         self._stale.clear()
-        for live in self._moved_lives:
-            self._set(live)
+        for live in self._moved_lives:  # where a leaf comes or goes, the sheet has been made anew
+            sheet = live.sheet
+            if sheet is not None and sheet.values[live.leaf] != live.shown:
+                sheet.set(live.leaf, live.shown)
         self._moved_lives.clear()
-        heard: dict[str, float] = {}
-        for device in self.devices.values():
-            if device.heard > heard.get(device.service, 0.0):
-                heard[device.service] = device.heard
-        for name, sheet in self._sheets.items():
-            newest = max(heard.get(service, 0.0) for service in self.catalog.shadows[name].services)
-            if not newest or sheet.values.get(LAST_UPDATE) == iso(newest):
-                continue
-            if LAST_UPDATE in sheet.values:
-                sheet.set(LAST_UPDATE, iso(newest))
-            else:
-                self._sheets[name] = Sheet({**sheet.values, LAST_UPDATE: iso(newest)}, sheet.fields, followed=True)
+        for device in self._located:
+            self._show_position(device)
+        self._located.clear()
         return dict(self._sheets)
 
-    def _set(self, live: Live) -> None:
-        """Another value of a leaf that is there; where it comes or goes, the sheet has been made anew."""
-        device = live.device
-        kind = self.catalog.shadow_of(device.service)
-        sheet = self._sheets.get(kind.name) if kind is not None else None
-        place = self._place(kind, device) if kind is not None else None
-        if sheet is None or place is None:
+    def _show_position(self, device: Device) -> None:
+        """Another point of a receiver whose position is shown; where it comes or goes, the sheet has been made anew."""
+        lives = [device.fields[path] for path in (LATITUDE, LONGITUDE) if path in device.fields]
+        sheet = lives[0].sheet
+        values = {live.leaf: live.shown for live in lives}
+        if sheet is None or not values.keys() <= sheet.values.keys():
             return
-        path = place + live.path
-        if path in sheet.fields and sheet.values[path] != live.shown:
-            sheet.set(path, live.shown)
+        self._positions.hide(values, lives[0].leaf[:-1], device.instance)
+        for leaf, degrees in values.items():
+            if sheet.values[leaf] != degrees:
+                sheet.set(leaf, degrees)
+
+    def _date(self) -> None:
+        """Tell of each shadow whose devices were heard when that was."""
+        moved: dict[str, float] = {}
+        for device in self._spoke:
+            kind = self.catalog.shadow_of(device.service)
+            if kind is not None and device.heard > moved.get(kind.name, 0.0):
+                moved[kind.name] = device.heard
+        self._spoke.clear()
+        self._newest.update(moved)
+        for name, newest in moved.items():
+            sheet = self._sheets.get(name)
+            if sheet is None or name in self._stale:
+                continue
+            text, before = iso(newest), sheet.values.get(LAST_UPDATE)
+            if before is None:
+                self._stale.add(name)
+            elif before != text:
+                sheet.set(LAST_UPDATE, text)
 
     def _make(self, kind: ShadowKind) -> None:
         """One shadow's sheet anew; none where the site has no device for it."""
@@ -362,6 +386,8 @@ class Twin:
         if kind.layout is Layout.PRIMARY:
             missing = [path for path in self._required[kind.name] if path not in sheet.values]
             sheet.values[("missing",)] = " ".join(map(dotted, missing))
+        if kind.name in self._newest:
+            sheet.values[LAST_UPDATE] = iso(self._newest[kind.name])
         self._sheets[kind.name] = sheet
 
     def placed(self, kind: ShadowKind) -> Iterator[tuple[Device, Path]]:
@@ -380,6 +406,7 @@ class Twin:
             return
         if view.since or any(slot.value is not None for live in view.fields.values() for slot in live.slots):
             view.heard = system.heard
+            self._spoke.add(view)
             if self._turn(view, system.connected, now):
                 self._dirty.update(view.fields.values())
 
@@ -401,8 +428,10 @@ class Twin:
     def _look_at(self, live: Live, now: float, report: Report) -> None:
         before = live.shown
         if live.look(now, self.catalog, report):
-            if before is None or live.shown is None or live.device.service == GPS:
+            if before is None or live.shown is None:
                 self._touch(live.device.service)
+            elif live.device.service == GPS and live.path in PRIVATE:
+                self._located.add(live.device)
             else:
                 self._moved_lives.append(live)
 
@@ -429,8 +458,10 @@ class Twin:
             sheet.values[place + path] = value
         for path, live in device.fields.items():
             if live.shown is not None and not live.hidden:
-                sheet.values[place + path] = live.shown
-                sheet.fields[place + path] = live.field
+                leaf = place + path
+                sheet.values[leaf] = live.shown
+                sheet.fields[leaf] = live.field
+                live.sheet, live.leaf = sheet, leaf
         if device.service == GPS:
             self._positions.hide(sheet.values, place, device.instance)
 
