@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -284,6 +285,22 @@ class TestForms:
         assert config.iotcore.key == tmp_path / "key.pem"
         assert config.iotcore.ca is None
 
+    @pytest.mark.parametrize(
+        "topic",
+        [
+            "audit",
+            "fleet/{thing}/audit",
+            "a/b/c/d/e/f/g/h",
+            "ü" * 128,
+            "{thing}" + "x" * 128,
+            "$aws/rules/audit_1/{thing}",
+            "$aws/rules/audit/a/b/c/d/e/f/g/h",
+            "$aws/rules/audit/" + "x" * 256,
+        ],
+    )
+    def test_a_topic(self, topic: str) -> None:
+        assert load(component={"audit": {"topic": topic}}).audit.topic == topic
+
 
 class TestErrors:
     """Each names the key, the value, where it stands and what is allowed."""
@@ -377,6 +394,30 @@ class TestErrors:
             from_file(content)
         for part in [*parts, "" if "missing" in parts[0] else "twin.toml"]:
             assert part in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("topic", "part"),
+        [
+            (" ", "it is empty"),
+            ("fleet/+/audit", "without wildcards"),
+            ("fleet/#", "without wildcards"),
+            ("a\0b", "without wildcards (+ and #) and control characters"),
+            ("$aws/things/van/shadow/update", "only $aws/rules/<rule>/<topic> may begin"),
+            ("$aws/rules/audit", "only $aws/rules/<rule>/<topic> may begin"),
+            ("$aws/rules/{thing}/audit", "only $aws/rules/<rule>/<topic> may begin"),
+            ("$SYS/audit", "only $aws/rules/<rule>/<topic> may begin"),
+            ("fleet/{Thing}/audit", "the only word in braces is {thing}"),
+            ("x" * 257, "it has 257 bytes, with a thing's name of 128; 256 are allowed"),
+            ("{thing}" + "x" * 129, "it has 257 bytes"),
+            ("a/b/c/d/e/f/g/h/i", "it has 8 slashes; 7 are allowed"),
+            (7, "it must be text"),
+        ],
+    )
+    def test_a_topic(self, topic: Any, part: str, from_file: Callable[..., Config]) -> None:
+        with pytest.raises(ConfigError) as caught:
+            from_file(f"[audit]\ntopic = {json.dumps(topic)}\n")
+        assert part in str(caught.value)
+        assert str(caught.value).startswith("audit.topic: ")
 
     def test_a_file_that_is_not_text(self, tmp_path: Path) -> None:
         (tmp_path / "x.toml").write_bytes(b"\xff\xfe")

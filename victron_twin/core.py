@@ -16,8 +16,11 @@ from twisted.logger import Logger
 
 from . import __version__
 from .catalog import Catalog
+from .catalog.commands import Class, Command
 from .catalog.model import NUMERIC
 from .commands.journal import Journal
+from .commands.publisher import Publisher
+from .commands.reach import Reach
 from .commands.service import CommandService
 from .commands.switch import Switch
 from .config import Config, ConfigError, GXConfig
@@ -25,11 +28,13 @@ from .gx.backoff import Backoff
 from .gx.service import GXService
 from .health import BadInput, Health
 from .primaries import Primaries
-from .shadows.backend import ShadowBackend
+from .shadows.backend import Messenger, ShadowBackend
+from .shadows.choice import no_cloud
 from .shadows.cloud_view import CloudSide, CloudView
 from .shadows.parts import Cadences
 from .shadows.sync import ShadowSync
 from .source import SiteSource
+from .twin.aim import RAW
 from .twin.policy import Policy
 from .twin.position import Privacy
 from .twin.primary import Key
@@ -59,6 +64,7 @@ class Core:
         """Take from a new configuration what needs no new start: cadences and what the cloud may do."""
         self.sync.cadences = cadences(config)
         self.commands.policy = policy(config)
+        self.commands.reach.timeout = config.commands.cloud_timeout
 
 
 def cadences(config: Config) -> Cadences:
@@ -68,24 +74,42 @@ def cadences(config: Config) -> Cadences:
 
 def policy(config: Config) -> Policy:
     c = config.commands
-    return Policy(c.mode, c.allow, c.deny, c.limits, c.rate)
+    return Policy(c.mode, c.allow, c.deny, c.limits, c.rate, c.raw, c.enforce)
 
 
-def check_limits(config: Config, catalog: Catalog) -> None:
-    """Raises ConfigError for a limit that would bound nothing: whoever wrote it believes that it does."""
+def check_fields(config: Config, catalog: Catalog) -> None:
+    """Raises ConfigError for a limit or a field to be enforced that means none: whoever wrote it believes it does."""
     for limit in config.commands.limits:
-        shadow, _, name = limit.pattern.partition(".")
-        if re.search(r"[*?\[]", limit.pattern):
-            known = [kind for kind in catalog.shadows if fnmatchcase(kind, shadow) or "*" in shadow]
-            if not known:
-                raise ConfigError(f"commands.limits: {limit}: no shadow is called {shadow}")
-            continue
-        device = re.match(r"devices\.([^.]+)\.", name)
-        service = device[1].partition("-")[0] if device and "-" in device[1] else ""
-        command = catalog.commands.of(shadow, name[device.end() :] if device else name, service)
-        if command is None or command.field.kind not in NUMERIC:
-            what = "cannot be written" if command is None else "is no number"
-            raise ConfigError(f"commands.limits: {limit}: {limit.pattern} {what}; docs/catalogue.md has what can be")
+        _check_field(
+            "commands.limits", limit.pattern, catalog, lambda c: "" if c.field.kind in NUMERIC else "no number"
+        )
+    for pattern in config.commands.enforce:
+        _check_field("commands.enforce", pattern, catalog, lambda c: "" if c.kind is Class.SETTING else "no setting")
+
+
+def _no_number(command: Command) -> str:
+    return "" if command.field.kind in NUMERIC else "no number"
+
+
+def _no_setting(command: Command) -> str:
+    return "" if command.kind is Class.SETTING else "no setting"
+
+
+def _check_field(key: str, pattern: str, catalog: Catalog, wrong: Callable[[Command], str]) -> None:
+    shadow, _, name = pattern.partition(".")
+    if re.search(r"[*?\[]", pattern):
+        if not any(fnmatchcase(kind, shadow) or "*" in shadow for kind in catalog.shadows):
+            raise ConfigError(f"{key}: {pattern}: no shadow is called {shadow}")
+        return
+    device = re.match(r"devices\.([^.]+)\.", name)
+    name = name[device.end() :] if device else name
+    if name.startswith(f"{RAW}."):
+        return
+    service = device[1].partition("-")[0] if device and "-" in device[1] else ""
+    command = catalog.commands.of(shadow, name, service)
+    problem = "cannot be written" if command is None else f"is {what}" if (what := wrong(command)) else ""
+    if problem:
+        raise ConfigError(f"{key}: {pattern} {problem}; docs/catalogue.md has what can be")
 
 
 def fits(name: str, patterns: Iterable[str]) -> bool:
@@ -132,22 +156,29 @@ def build(
     switch: Switch,
     fatal: Callable[[str], None],
     cloud_side: CloudSide | None = None,
+    messenger: Messenger | None = None,
 ) -> Core:
-    """All of it, not yet started. ``fatal`` ends the process with a message.
+    """All of it, not yet started. ``fatal`` ends the process with a message. Raises ConfigError.
 
-    ``cloud_side`` is there where the backend itself is not the cloud, but keeps it up to date.
+    ``cloud_side`` is there where the backend itself is not the cloud, but keeps it up to date; ``messenger`` where
+    there is a cloud.
     """
     root = MultiService()
     bad_input = BadInput()
     sync = ShadowSync(clock, backend, cadences(config), frozenset(catalog.shadows), fatal)
     gxs: list[GXService] = []
     sources: dict[str, SiteSource] = {}
-    commands = CommandService(clock, sync, journal, policy(config), switch)
+    cloud = CloudView(clock, sync, cloud_side) if cloud_side is not None else None
+    reach = Reach(clock, sync, cloud, config.commands.cloud_timeout)
+    commands = CommandService(clock, sync, journal, policy(config), switch, reach)
     commands.setServiceParent(root)
     sync.setServiceParent(root)
-    cloud = CloudView(clock, sync, cloud_side) if cloud_side is not None else None
     if cloud is not None:
         cloud.setServiceParent(root)
+    if config.audit.topic is not None:
+        if messenger is None:
+            raise no_cloud(backend.name)
+        Publisher(clock, journal, messenger, config.audit.topic, config.thing_name).setServiceParent(root)
     health = Health(clock, __version__, gxs, sync, cloud, lambda: commands.mode)
 
     def add(one: GXConfig, thing: str, first: bool) -> None:

@@ -30,7 +30,7 @@ from .gx import examine as link
 from .gx.pins import Pins
 from .gx.visit import Visit
 from .shadows.backend import ShadowError, Unauthorized
-from .shadows.choice import NEEDS_NUCLEUS, SOCKET, TOKEN, choose
+from .shadows.choice import NEEDS_NUCLEUS, SOCKET, TOKEN, choose, no_cloud
 from .shadows.local import LocalBackend
 from .state import InUse, StateError
 from .tap import keeper
@@ -66,6 +66,8 @@ async def _backend(here: Here) -> str:
     name, reason = choose(config.backend, os.environ, config.iotcore.endpoint)
     if name != "local":
         return await _remote(here, name, reason)
+    if config.audit.topic is not None:
+        raise no_cloud(name)
     folder = config.state_dir
     if not os.path.exists(folder):  # False also for what is out of sight
         above = next(parent for parent in folder.parents if os.path.exists(parent))

@@ -19,8 +19,8 @@ from .catalog import load
 from .catalog.commands import Class, Commands
 from .config import Config, ConfigError
 from .config.keys import option_parameters
+from .twin.desires import Status, at, shorten
 from .twin.flat import Flat, Path, dotted, flatten, nest
-from .twin.plan import Status, at, shorten
 from .web.client import Plane, Trouble, url_of
 
 #: How long an action may take to begin, and how often a document is looked at, in s.

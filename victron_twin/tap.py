@@ -25,7 +25,7 @@ from .commands.journal import Journal
 from .commands.switch import Switch
 from .config import Config, ConfigError, GXConfig
 from .config.keys import option_flags, option_parameters
-from .core import Core, build, check_limits
+from .core import Core, build, check_fields
 from .exits import Exits
 from .greengrass.configuration import ComponentConfiguration
 from .greengrass.lifecycle import Lifecycle
@@ -37,7 +37,7 @@ from .gx.pins import Pins
 from .logs import Log
 from .metrics import registry
 from .primaries import Primaries
-from .shadows.backend import ShadowBackend
+from .shadows.backend import Messenger, ShadowBackend
 from .shadows.choice import SOCKET, TOKEN, choose, sdk_is_there, under_greengrass
 from .shadows.cloud_view import CloudSide
 from .shadows.greengrass import GreengrassBackend
@@ -146,7 +146,7 @@ def assemble(reactor: Any, options: Options) -> Root:
 
     def checked(component: Mapping[str, Any] | None) -> Config:
         config = options.load(component)
-        check_limits(config, site.catalog)
+        check_fields(config, site.catalog)
         return config
 
     supervisor = Supervisor(reactor, checked, site, exits.fatal)
@@ -252,6 +252,7 @@ class Site:
             Switch(config.state_dir / "commands.off"),
             fatal,
             backend if isinstance(backend, CloudSide) else None,
+            backend if isinstance(backend, Messenger) else None,
         )
         core.root.setServiceParent(group)
         lifecycle = self.lifecycle

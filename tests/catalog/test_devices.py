@@ -6,8 +6,9 @@ import pytest
 
 from victron_twin.catalog import Catalog, load
 from victron_twin.catalog.commands import ANY, Class
+from victron_twin.twin.desires import Known
 from victron_twin.twin.flat import Path
-from victron_twin.twin.plan import Known, plan
+from victron_twin.twin.plan import plan
 from victron_twin.twin.policy import Policy
 from victron_twin.twin.readings import Trouble, Value
 from victron_twin.twin.twin import Twin

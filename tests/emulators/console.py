@@ -81,6 +81,10 @@ class Console(LineOnlyReceiver):
         """shadows: their names in the cloud"""
         return json.dumps(self._cloud.named(self._thing))
 
+    def do_messages(self, _: str) -> str:
+        """messages: what came on topics that are no shadow's, by topic and text"""
+        return json.dumps([(topic, payload.decode()) for topic, payload in self._nucleus.proxy.messages])
+
     def do_configure(self, patch: str) -> str:
         """configure {"cadence": {"normal": 5}}: a deployment's merge; null removes"""
         self._nucleus.configure(json.loads(patch))

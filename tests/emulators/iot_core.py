@@ -24,6 +24,8 @@ from .cloud import Cloud
 REQUESTS = "get", "update", "delete"
 #: Requests of a connection that may be under way; one more is answered with "too many requests".
 MOST_UNDER_WAY = 10
+#: Of a device, where nothing else is said.
+ALLOWED = "topic readwrite $aws/#", "topic write fleet/#"
 
 
 class ShadowService:
@@ -183,11 +185,10 @@ class IoTCore:
 
     ``broker`` can be killed, frozen and restarted; what goes wrong at the service is set at ``service``. All methods
     block, at most a few seconds. ``allow`` are the topics that the device may read and write, in mosquitto's words.
+    ``messages`` are those that were no shadow's.
     """
 
-    def __init__(
-        self, reactor: Any, cloud: Cloud, folder: Path, allow: Sequence[str] = ("topic readwrite $aws/#",)
-    ) -> None:
+    def __init__(self, reactor: Any, cloud: Cloud, folder: Path, allow: Sequence[str] = ALLOWED) -> None:
         self._reactor = reactor
         self._allow = allow
         self._acl = folder / "acl"
@@ -218,12 +219,15 @@ class IoTCore:
         )
         self.endpoint = f"localhost:{self.broker.port}"
         self.service = ShadowService(reactor, cloud, self._send)
+        self.messages: list[tuple[str, bytes]] = []
         self._subscribed = False
         self._client = self._service_client()
 
     def write_acl(self, allow: Sequence[str]) -> None:
         """What the device may do; mosquitto reads it at a start."""
-        self._acl.write_text("\n".join(["user service", "topic readwrite $aws/#", "user device", *allow]) + "\n")
+        self._acl.write_text(
+            "\n".join(["user service", "topic readwrite $aws/#", "topic read #", "user device", *allow]) + "\n"
+        )
 
     def start(self) -> None:
         self.service.start()
@@ -262,7 +266,7 @@ class IoTCore:
     # Called in paho's thread.
 
     def _connected(self, client: paho.Client, *_: Any) -> None:
-        client.subscribe("$aws/things/#", qos=1)
+        client.subscribe([("$aws/#", 1), ("#", 1)])
 
     def _made(self, *_: Any) -> None:
         self._subscribed = True
@@ -271,7 +275,13 @@ class IoTCore:
         self._subscribed = False
 
     def _received(self, _: paho.Client, __: Any, message: paho.MQTTMessage) -> None:
-        self._reactor.callFromThread(self.service.receive, message.topic, bytes(message.payload))
+        self._reactor.callFromThread(self._message, message.topic, bytes(message.payload))
+
+    def _message(self, topic: str, payload: bytes) -> None:
+        if topic.startswith("$aws/things/"):
+            self.service.receive(topic, payload)
+        else:
+            self.messages.append((topic, payload))
 
     def _send(self, topic: str, payload: bytes) -> None:
         self._client.publish(topic, payload, qos=1)

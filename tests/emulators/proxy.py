@@ -19,6 +19,8 @@ from .connection import Body, Failed, Stream
 
 #: Bytes of messages that wait for the cloud, in memory.
 SPOOL = int(2.5 * 1024 * 1024)
+#: Messages that were no shadow's are remembered.
+MESSAGES = 100
 #: Requests on shadow topics that a connection may have in flight.
 IN_FLIGHT = 10
 #: Nucleus lite: bytes of a message from the cloud, and subscriptions of its one connection to it.
@@ -33,7 +35,8 @@ _REQUESTS = ("/get", "/update", "/delete")
 class IoTCoreProxy:
     """``round_trip`` is the time, in s, after which the cloud has a message.
 
-    ``published`` is what it got of us while ``recording``; ``lost`` says what did not fit into lite's buffer.
+    ``published`` is what it got of us while ``recording``, ``messages`` the last of that which was no shadow's;
+    ``lost`` says what did not fit into lite's buffer.
     """
 
     def __init__(self, clock: IReactorTime, cloud: Cloud, access: Access, lite: bool) -> None:
@@ -51,6 +54,7 @@ class IoTCoreProxy:
         self.round_trip = 0.0
         self.recording = True
         self.published: list[tuple[str, bytes]] = []
+        self.messages: deque[tuple[str, bytes]] = deque(maxlen=MESSAGES)
         self.lost: list[str] = []
 
     def start(self) -> None:
@@ -126,6 +130,8 @@ class IoTCoreProxy:
             self._calls.discard(call)
             if self.recording:
                 self.published.append((topic, payload))
+            if not topic.startswith(_SHADOWS):
+                self.messages.append((topic, payload))
             if throttled:
                 self._from_cloud(f"{topic}/rejected", _too_many(payload, int(self._clock.seconds())))
             elif topic.startswith(_SHADOWS):

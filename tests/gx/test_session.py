@@ -242,10 +242,18 @@ class TestMessages:
         assert recorder.passed_over == [(b"N/huge", FRAME_LIMIT)]
         assert recorder.messages == [(b"N/x", b"1", False)]
 
-    def test_need_no_listener_for_the_oversized(self, clock: Clock) -> None:
+    def test_are_followed_by_word_of_each_piece_of_data(self, link: Link) -> None:
+        _, recorder, _ = link.up()
+        recorder.pieces.clear()
+        three = message(b"N/x", b"1") + message(b"N/x", b"2") + message(b"N/x", b"3")
+        link.receive(three[:-4])
+        link.receive(three[-4:])
+        assert recorder.pieces == [2, 3]
+
+    def test_need_a_listener_for_nothing_else(self, clock: Clock) -> None:
         class Plain(Recorder):
             def __getattribute__(self, name: str) -> Any:
-                if name == "oversized":
+                if name in ("oversized", "pieceReceived"):
                     raise AttributeError(name)
                 return super().__getattribute__(name)
 

@@ -133,6 +133,7 @@ class Recorder:
         self.session: Session | None = None
         self.messages: list[tuple[bytes, bytes, bool]] = []
         self.passed_over: list[tuple[bytes, int]] = []
+        self.pieces: list[int] = []  # how many messages there were after each piece of data
         self.lost: list[Failure] = []
 
     def makeConnection(self, session: Session) -> None:
@@ -143,6 +144,9 @@ class Recorder:
 
     def oversized(self, topic: bytes, size: int) -> None:
         self.passed_over.append((topic, size))
+
+    def pieceReceived(self) -> None:
+        self.pieces.append(len(self.messages))
 
     def connectionLost(self, reason: Failure) -> None:
         self.lost.append(reason)

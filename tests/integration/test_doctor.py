@@ -250,6 +250,15 @@ async def test_a_state_folder_that_cannot_be_and_a_store_that_does_not_open(benc
 
 
 @asynchronous
+async def test_a_topic_and_no_cloud(bench: Bench) -> None:
+    file = bench.folder / "twin.toml"
+    file.write_text("[audit]\ntopic = 'fleet/audit'\n")
+    file.chmod(0o600)
+    told = await bench.doctor(await bench.listen(), "--config", str(file))
+    assert told.lines[-1].startswith("Not well: audit.topic: the backend local has no cloud to publish to: take ")
+
+
+@asynchronous
 async def test_what_is_wrong_with_the_configuration_and_with_the_command_line(bench: Bench) -> None:
     told = await bench.doctor(0)
     assert told.lines[-1].startswith("Not well: gx.port: '0' (--gx-port) cannot be used")

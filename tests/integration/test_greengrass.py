@@ -130,6 +130,34 @@ def test_without_shadow_manager_it_takes_the_proxy(tmp_path: Path) -> None:
         assert service.end() == 0
 
 
+@pytest.mark.parametrize("lite", [False, True])
+def test_the_audit_log_at_a_topic(tmp_path: Path, lite: bool) -> None:
+    with NucleusProcess(tmp_path / "nucleus.sock", *(["--lite"] if lite else [])) as nucleus:
+        nucleus.ask('configure {"audit": {"topic": "fleet/{thing}/audit"}}')
+        with component(tmp_path, nucleus, "--demo") as service:
+            service.wait_until_healthy()
+            wait_until(lambda: filled(nucleus), "shadows in the cloud")
+            nucleus.ask('desire victron-vebus {"mode": "Charger Only"}')
+            wait_until(lambda: nucleus.asked("messages"), "the steps at the topic")
+            nucleus.ask("offline")
+            nucleus.ask("drop")
+            nucleus.ask("online")
+            wait_until(lambda: told(nucleus, "mode") == "applied", "the command applied")
+            nucleus.ask('desire victron-vebus {"mode": "On"}')
+            wait_until(lambda: len(nucleus.asked("messages")) >= 2, "the next steps at the topic")
+            assert service.end() == 0
+        lines = []
+        for topic, payload in nucleus.asked("messages"):
+            assert topic == "fleet/victron-twin/audit"
+            lines += json.loads(payload)["lines"]
+        (file,) = (tmp_path / "state" / "demo" / "audit").glob("*.jsonl")
+        stored = [json.loads(line) for line in file.read_text().splitlines()]
+        assert lines == stored[: len(lines)]
+        assert {"received", "written", "confirmed", "settled"} <= {line.get("step") for line in lines}
+        mark = json.loads((tmp_path / "state" / "demo" / "audit.published").read_text())
+        assert mark == {"line": lines[-1]["line"], "hash": lines[-1]["hash"]}
+
+
 def test_the_password_is_a_secret_that_changes(tmp_path: Path) -> None:
     with NucleusProcess(tmp_path / "nucleus.sock") as nucleus:
         with_a_secret(nucleus, tmp_path)

@@ -105,6 +105,11 @@ def test_a_wrong_option(tmp_path: Path, arguments: list[str], names: str) -> Non
         (f"[gx]\npassword = '{PASSWORD}'\npassword_file = 'x'\n", "password is given twice"),
         ("manhole = 'tcp:0'\n", "manhole_keys is missing"),
         ("backend = 'iotcore'\n", "iotcore.endpoint is missing"),
+        ("[audit]\ntopic = 'a/#'\n", "audit.topic: 'a/#' (audit.topic in {file}) cannot be used: it must be one topic"),
+        (
+            "[audit]\ntopic = 'a'\n",
+            "audit.topic: the backend local has no cloud to publish to: take the topic out, or ",
+        ),
     ],
 )
 def test_a_wrong_file(tmp_path: Path, content: str, names: str) -> None:

@@ -6,17 +6,30 @@ Only what all keepers have in common stands here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.asynchronous import asynchronous, until
-from victron_twin.shadows.backend import CLASSIC, Conflict, Delta, InvalidRequest, NotFound, ShadowBackend, TooLarge
+from victron_twin.shadows.backend import (
+    CLASSIC,
+    Conflict,
+    Delta,
+    InvalidRequest,
+    Messenger,
+    NotFound,
+    ShadowBackend,
+    TooLarge,
+    Unavailable,
+)
 
 NAME = "victron-contract"
 #: Every shadow of this suite, for a backend that has to know.
 NAMES = NAME, "a-shadow", "b-shadow", "c-shadow"
+
+#: Gives the messages that AWS IoT Core got, by topic and payload, those of shadows left out.
+Arrived = Callable[[], list[tuple[str, bytes]]]
 
 
 class BackendContract:
@@ -185,3 +198,24 @@ class BackendContract:
         await backend.update(thing, NAME, {"state": {"desired": {"a": 1}}})
         await until(lambda: deltas)
         assert not ended
+
+
+class MessengerContract:
+    """A subclass gives ``arrived`` too."""
+
+    @asynchronous
+    async def test_messages_arrive_as_they_were_and_in_order(self, backend: ShadowBackend, arrived: Arrived) -> None:
+        assert isinstance(backend, Messenger)
+        topics = "fleet/van/audit", "$aws/rules/audit/van", "fleet/van/get"
+        sent = [(topic, f'{{"n":{n},"text":"ä"}}'.encode().ljust(5_000)) for n, topic in enumerate(topics)]
+        for topic, payload in sent:
+            await backend.publish(topic, payload)
+        await until(lambda: len(arrived()) == len(sent))
+        assert arrived() == sent
+
+    @asynchronous
+    async def test_nothing_is_taken_over_after_the_stop(self, backend: ShadowBackend, arrived: Arrived) -> None:
+        assert isinstance(backend, Messenger)
+        await backend.stop()
+        with pytest.raises(Unavailable):
+            await backend.publish("fleet/van/audit", b"{}")

@@ -20,6 +20,7 @@ from victron_twin.shadows.backend import (
     Delta,
     Document,
     InvalidRequest,
+    Messenger,
     NotFound,
     ShadowBackend,
     ShadowError,
@@ -31,7 +32,7 @@ from victron_twin.shadows.backend import (
 from victron_twin.shadows.greengrass import GreengrassBackend
 from victron_twin.shadows.pace import Pace
 
-from .backend_contract import NAME, BackendContract
+from .backend_contract import NAME, Arrived, BackendContract, MessengerContract
 
 pytestmark = [pytest.mark.integration, needs_sdk]
 
@@ -40,9 +41,9 @@ TWIN = "victron-twin"
 RECIPE = Path(__file__).parents[2] / "recipe.yaml"
 
 
-def conforms(backend: GreengrassBackend) -> ShadowBackend:
-    """Checked by mypy: the class has the interface's form."""
-    return backend
+def conforms(backend: GreengrassBackend) -> tuple[ShadowBackend, Messenger]:
+    """Checked by mypy: the class has the interfaces' form."""
+    return backend, backend
 
 
 class Site(Bench):
@@ -96,14 +97,22 @@ def make(tmp_path: Path) -> Iterator[Make]:
         wait(Deferred.fromCoroutine(site.down()))
 
 
-class TestContract(BackendContract):
+class TestContract(BackendContract, MessengerContract):
     versions_go_on = False
 
     @pytest.fixture
-    def backend(self, make: Make) -> ShadowBackend:
+    def there(self, make: Make) -> Site:
         site = make()
         wait(Deferred.fromCoroutine(site.up()))
-        return site.backend
+        return site
+
+    @pytest.fixture
+    def backend(self, there: Site) -> ShadowBackend:
+        return there.backend
+
+    @pytest.fixture
+    def arrived(self, there: Site) -> Arrived:
+        return lambda: there.nucleus.proxy.published
 
 
 # Deltas.
@@ -586,3 +595,44 @@ async def test_the_cloud_tells_when_it_took_an_update_of_victron_twin(make: Make
     await site.report(shadow=TWIN, a=2)
     await until(site.shadows.settled)
     assert len(told) == 1
+
+
+# Messages.
+
+
+@asynchronous
+async def test_a_message_waits_in_the_nucleus_while_there_is_no_way_to_the_cloud(make: Make) -> None:
+    site = make()
+    await site.up()
+    site.cloud.online = False
+    await site.backend.publish("fleet/audit", b"{}")
+    assert site.nucleus.requests[-1] == (
+        "PublishToIoTCore",
+        {"topicName": "fleet/audit", "qos": "1", "payload": b"{}"},
+    )
+    assert site.nucleus.proxy.published == []
+    site.cloud.online = True
+    await until(lambda: site.nucleus.proxy.published == [("fleet/audit", b"{}")])
+
+
+@asynchronous
+async def test_a_spool_that_is_full_takes_no_message(make: Make) -> None:
+    site = make()
+    await site.up()
+    site.nucleus.fail_next("PublishToIoTCore", "ServiceError", "Message spool is full.")
+    with pytest.raises(Unavailable, match="Message spool is full"):
+        await site.backend.publish("fleet/audit", b"{}")
+
+
+@asynchronous
+async def test_a_topic_needs_an_entry_beside_the_recipes_own(make: Make) -> None:
+    control = yaml.safe_load(RECIPE.read_text())["ComponentConfiguration"]["DefaultConfiguration"]["accessControl"]
+    entry = {"operations": ["aws.greengrass#PublishToIoTCore"], "resources": ["fleet/*/audit"]}
+    control["aws.greengrass.ipc.mqttproxy"]["audit"] = entry
+    site = make(access=control)
+    await site.up()
+    await site.backend.publish("fleet/van/audit", b"{}")
+    with pytest.raises(
+        Unauthorized, match=r"aws\.greengrass#PublishToIoTCore on audit: .*aws\.greengrass\.ipc\.mqttproxy"
+    ):
+        await site.backend.publish("audit", b"{}")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import provider
 
@@ -29,7 +30,7 @@ from victron_twin.shadows.iotcore import IoTCoreTransport
 from victron_twin.shadows.topics import TopicBackend
 from victron_twin.shadows.transport import Transport
 
-from .backend_contract import NAME, NAMES, BackendContract
+from .backend_contract import NAME, NAMES, Arrived, BackendContract, MessengerContract
 from .follower import SHADOWS, THING, Follower
 
 pytestmark = [
@@ -61,7 +62,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IoTCore]:
     core.stop()
 
 
-class TestContract(BackendContract):
+class TestContract(BackendContract, MessengerContract):
     has_classic = False
 
     @pytest.fixture
@@ -71,10 +72,17 @@ class TestContract(BackendContract):
 
     @pytest.fixture
     def backend(self, core: IoTCore) -> Iterator[ShadowBackend]:
-        backend = TopicBackend(transport_to(core), REACTOR, NAMES, Random(1))
+        transport = transport_to(core)
+        backend = TopicBackend(transport, REACTOR, NAMES, Random(1))
         wait(backend.start())
+        wait(Deferred.fromCoroutine(until(lambda: not transport.problem)))
         yield backend
         wait(backend.stop())
+
+    @pytest.fixture
+    def arrived(self, core: IoTCore) -> Arrived:
+        core.messages.clear()
+        return lambda: core.messages
 
 
 class Site(Follower):
@@ -82,7 +90,9 @@ class Site(Follower):
 
     def __init__(self, core: IoTCore, cloud: Cloud, endpoint: str = "") -> None:
         self.transport = transport_to(core, endpoint=endpoint)
-        super().__init__(REACTOR, TopicBackend(self.transport, REACTOR, ["victron-twin"], Random(1)))
+        backend = TopicBackend(self.transport, REACTOR, ["victron-twin"], Random(1))
+        super().__init__(REACTOR, backend)
+        self.publish = backend.publish
         self.core = core
         self.cloud = cloud
 
@@ -218,6 +228,19 @@ async def test_what_the_policy_does_not_allow_is_said(tmp_path: Path) -> None:
         # This broker lets everybody subscribe, and drops what may not be read.
         with pytest.raises(Unauthorized, match=r"the policy must allow iot:Publish on topic/.*/update"):
             await there.report(a=1)
+
+
+@asynchronous
+async def test_a_topic_that_the_policy_does_not_allow(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        with pytest.raises(Unavailable, match="not connected"):
+            await there.publish("fleet/van/audit", b"{}")
+        await until(lambda: not there.transport.problem)
+        await there.publish("fleet/van/audit", b"{}")
+        with pytest.raises(Unauthorized, match=r"the policy must allow iot:Publish on topic/audit"):
+            await there.publish("audit", b"{}")
+        await until(lambda: there.core.messages)
+        assert there.core.messages == [("fleet/van/audit", b"{}")]
 
 
 @asynchronous

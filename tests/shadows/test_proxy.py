@@ -13,12 +13,12 @@ from twisted.internet.defer import Deferred
 
 from tests.asynchronous import asynchronous, until, wait
 from tests.greengrass.bench import Bench, needs_sdk
-from victron_twin.shadows.backend import ShadowBackend, Throttled, Unauthorized, Unavailable
+from victron_twin.shadows.backend import ShadowBackend, Throttled, TooLarge, Unauthorized, Unavailable
 from victron_twin.shadows.proxy import ProxyTransport
 from victron_twin.shadows.topics import TopicBackend
 from victron_twin.shadows.transport import Transport
 
-from .backend_contract import NAME, NAMES, BackendContract
+from .backend_contract import NAME, NAMES, Arrived, BackendContract, MessengerContract
 from .follower import SHADOWS, THING, Follower
 
 pytestmark = needs_sdk
@@ -34,19 +34,32 @@ def backend_of(bench: Bench) -> TopicBackend:
     return TopicBackend(ProxyTransport(bench.link), bench.clock, names, Random(1))
 
 
-class TestNucleusLite(BackendContract):
+class TestNucleusLite(BackendContract, MessengerContract):
     has_classic = False
     lite = True
 
     @pytest.fixture
-    def backend(self, tmp_path: Path) -> Iterator[ShadowBackend]:
+    def bench(self, tmp_path: Path) -> Iterator[Bench]:
         bench = Bench(tmp_path, speed=1, lite=self.lite, shadow_manager=None)
         wait(Deferred.fromCoroutine(bench.up()))
+        yield bench
+        wait(Deferred.fromCoroutine(bench.down()))
+
+    @pytest.fixture
+    def backend(self, bench: Bench) -> Iterator[ShadowBackend]:
         backend = backend_of(bench)
         wait(backend.start())
         yield backend
         wait(backend.stop())
-        wait(Deferred.fromCoroutine(bench.down()))
+
+    @pytest.fixture
+    def arrived(self, bench: Bench) -> Arrived:
+        return lambda: bench.nucleus.proxy.published
+
+    @asynchronous
+    async def test_messages_go_out_at_least_once(self, bench: Bench, backend: TopicBackend) -> None:
+        await backend.publish("fleet/van/get", b"{}")
+        assert [request["qos"] for _, request in bench.nucleus.requests] == ["1"]
 
 
 class TestJavaNucleusWithoutShadowManager(TestNucleusLite):
@@ -57,7 +70,9 @@ class Site(Follower):
     """A nucleus, a link to it and a backend over that."""
 
     def __init__(self, bench: Bench) -> None:
-        super().__init__(bench.clock, backend_of(bench))
+        backend = backend_of(bench)
+        super().__init__(bench.clock, backend)
+        self.publish = backend.publish
         self.bench = bench
         self.nucleus = bench.nucleus
         self.cloud = bench.cloud
@@ -192,3 +207,28 @@ async def test_what_the_access_control_must_hold_is_said(tmp_path: Path, operati
         with pytest.raises(Unauthorized, match=rf"aws\.greengrass#{operation} .*aws\.greengrass\.ipc\.mqttproxy"):
             await there.report(a=1)
         assert await there.report(a=1) == 1
+
+
+@asynchronous
+async def test_a_message_that_no_frame_holds(tmp_path: Path) -> None:
+    async with site(tmp_path) as there:
+        topic = "$aws/rules/" + "r" * 232 + "/" + "t" * 256
+        with pytest.raises(TooLarge, match="the message has 7001 bytes with its topic; 7000 can be sent"):
+            await there.publish(topic, b"x" * 6_501)
+        await there.publish(topic, b"x" * 6_500)
+
+
+@asynchronous
+async def test_what_carries_no_message(tmp_path: Path) -> None:
+    allowed = {"operations": ["aws.greengrass#PublishToIoTCore"], "resources": ["fleet/+/audit"]}
+    async with site(tmp_path, access={"aws.greengrass.ipc.mqttproxy": {"audit": allowed}}) as there:
+        await there.publish("fleet/van/audit", b"{}")
+        with pytest.raises(Unauthorized, match=r"allow aws\.greengrass#PublishToIoTCore on audit: add both"):
+            await there.publish("audit", b"{}")
+        there.cloud.online = False
+        with pytest.raises(Unavailable, match="no way to the cloud"):
+            await there.publish("fleet/van/audit", b"{}")
+        await there.bench.vanish()
+        with pytest.raises(Unavailable):
+            await there.publish("fleet/van/audit", b"{}")
+        assert there.nucleus.proxy.published == [("fleet/van/audit", b"{}")]

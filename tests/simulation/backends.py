@@ -16,6 +16,7 @@ from victron_twin.shadows.backend import (
     Delta,
     Document,
     InvalidRequest,
+    Messenger,
     NotFound,
     ShadowBackend,
     ShadowError,
@@ -79,6 +80,11 @@ class FaultyBackend:
     def watch(self, listener: Callable[[Delta], None], missed: Callable[[], None] = nothing) -> Callable[[], None]:
         return self.inner.watch(listener, missed)
 
+    def publish(self, topic: str, payload: bytes) -> Deferred[None]:
+        inner = self.inner
+        assert isinstance(inner, Messenger)
+        return self._pass(lambda: inner.publish(topic, payload))
+
     def _pass(self, request: Callable[[], Deferred[Any]]) -> Deferred[Any]:
         self.requests += 1
         error: dict[str, ShadowError] = {"refuse": Unavailable("refused"), "throttle": Throttled("Too many requests")}
@@ -107,14 +113,18 @@ _ERRORS: dict[str, type[ShadowError]] = {
 
 
 class ModelBackend:
-    """Greengrass as backend: the model of Shadow Manager in front of the model of the cloud, both of them elsewhere."""
+    """Greengrass as backend: the model of Shadow Manager in front of the model of the cloud, both of them elsewhere.
+
+    ``messages`` gets what is published beside shadows.
+    """
 
     name = "greengrass"
     reported_limit = 6_500
     quiet = 5.0
     is_cloud = False
 
-    def __init__(self, manager: ShadowManager, cloud: Cloud) -> None:
+    def __init__(self, manager: ShadowManager, cloud: Cloud, messages: list[tuple[str, bytes]] | None = None) -> None:
+        self._messages = [] if messages is None else messages
         self._manager = manager
         self._cloud = cloud
         self._open = False
@@ -163,6 +173,13 @@ class ModelBackend:
         """The nucleus was away, and is back."""
         for missed in self._missed:
             missed()
+
+    def publish(self, topic: str, payload: bytes) -> Deferred[None]:
+        """Unlike in the nucleus, which may keep it, nothing is taken over while the link is away."""
+        if not (self._open and self._cloud.online):
+            return fail(Unavailable("the cloud is out of reach"))
+        self._messages.append((topic, payload))
+        return succeed(None)
 
     def cloud_document(self, thing: str, shadow: str) -> Deferred[Document]:
         """What the cloud holds. Fails with NotFound, and with Unavailable while the link is away."""

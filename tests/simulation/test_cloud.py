@@ -20,6 +20,7 @@ from tests.simulation.test_command_invariants import (
 )
 from tests.simulation.test_command_invariants import (
     check_actions,
+    check_holds,
     check_settled,
     check_truth,
     check_writes,
@@ -139,12 +140,13 @@ def check_commands(seed: int, tmp_path: Path, faults: tuple[str, ...], seconds: 
         end = made.clock.seconds() + seconds
         while made.clock.seconds() < end:
             made.run(random.choice([0.0, 0.01, 0.05, 0.5, 5.0, 60.0]))
-            random.choices([application.wish, mischief.happen, application.panel, lambda: None], [5, 2, 1, 1])[0]()
+            random.choices([application.wish, mischief.happen, application.happen, lambda: None], [10, 4, 3, 2])[0]()
         mischief.peace()
         freeze_the_model(made)
         made.run(PEACE + (REPAIRS if faults else 0.0))
         check_cloud(made, faults, "\n".join([f"seed {seed}", *mischief.log]))
-        check_writes(made, application.wishes)
+        check_writes(made, application)
+        check_holds(made)
         check_actions(made, application)
         check_settled(made)
         check_truth(made)

@@ -11,7 +11,7 @@ import pytest
 from tests.simulation.test_convergence import world
 from tests.simulation.world import CATALOG, World
 from victron_twin.config import Config, ConfigError
-from victron_twin.core import check_limits
+from victron_twin.core import check_fields
 from victron_twin.twin.policy import Limit
 
 LIMIT = "settings/0/Settings/SystemSetup/MaxChargeCurrent"
@@ -142,7 +142,7 @@ def test_a_limit_that_would_bound_nothing_is_refused_at_the_start(tmp_path: Path
     (tmp_path / "twin.toml").write_text(f'[commands]\nlimits = ["{limits}"]\n')
     error = ""
     try:
-        check_limits(Config.load({"config": "twin.toml"}, {}, folder=tmp_path), CATALOG)
+        check_fields(Config.load({"config": "twin.toml"}, {}, folder=tmp_path), CATALOG)
     except ConfigError as raised:
         error = str(raised)
     assert bool(error) is bool(reason)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.simulation.test_convergence import world
 from tests.simulation.world import World
+from victron_twin.simulator.plugin import BUS_DELAY
 from victron_twin.twin.twin import iso
 
 
@@ -38,6 +39,30 @@ def test_a_setting_is_written_confirmed_and_settled(van: World, asked: Any) -> N
     assert [s["step"] for s in van.steps()] == ["received", "written", "confirmed", "settled"]
     assert all(s["result"] for s in van.steps())
     assert len(van.gx.writes) == 1
+
+
+def test_a_setting_is_written_at_once_and_settled_with_the_echo(van: World) -> None:
+    for count, asked in enumerate(["Charger Only", "On"] * 5):
+        van.desire("victron-vebus", mode=asked)
+        desired = van.clock.seconds()
+        while len(van.gx.writes) == count:
+            van.step(1)
+        assert van.clock.seconds() - desired <= BUS_DELAY[1]
+        van.run(0)
+        assert van.result("victron-vebus", "mode")["value"] == asked
+        van.run(1)
+
+
+def test_a_setting_costs_one_update(van: World) -> None:
+    """What is not due is not hurried by it."""
+    van.run(0.3)  # between two flushes
+    for asked in ("Charger Only", "On") * 10:
+        version = van.shadow("victron-vebus")["version"]
+        van.desire("victron-vebus", mode=asked)
+        van.run(0.1)
+        assert van.result("victron-vebus", "mode")["value"] == asked
+        assert van.shadow("victron-vebus")["version"] == version + 2
+        van.run(3.9)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from victron_twin.core import Core, build
 from victron_twin.gx.backoff import Backoff
 from victron_twin.gx.endpoint import Credentials, SessionEndpoint
 from victron_twin.primaries import Primaries
-from victron_twin.shadows.backend import ShadowBackend
+from victron_twin.shadows.backend import Messenger, ShadowBackend
 from victron_twin.shadows.cloud_view import CloudSide
 from victron_twin.shadows.local import LocalBackend
 from victron_twin.simulator.broker import Broker
@@ -106,6 +106,7 @@ class Process:
             Switch(world.folder / "commands.off"),
             self.fatal.append,
             self._keeper.cloud,
+            self.backend if isinstance(self.store, Messenger) else None,
         )
         self.core.root.startService()
 
@@ -235,9 +236,10 @@ class CloudWorld(World):
     def furnish(self) -> None:
         self.cloud = Cloud(self.clock, Random(self.random.random()))
         self.manager = ShadowManager(self.clock, self.cloud)
+        self.messages: list[tuple[str, bytes]] = []
 
     def keeper(self, clock: IReactorTime) -> Keeper:
-        self.model = ModelBackend(self.manager, self.cloud)
+        self.model = ModelBackend(self.manager, self.cloud, self.messages)
         return Keeper(self.model, self.model.kill, self.model if self.verified else None)
 
     def restart_nucleus(self) -> None:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from tests.twin.test_twin import Bench
 from victron_twin.catalog import load
+from victron_twin.twin.desires import Known, Plan, Status, moment, shorten
 from victron_twin.twin.desk import LIMIT, Desk
 from victron_twin.twin.flat import Flat, flatten, nest, overlaid
-from victron_twin.twin.plan import Known, Plan, Status, moment, plan, shorten
+from victron_twin.twin.plan import plan
 from victron_twin.twin.policy import Limit, Policy, names_of
 from victron_twin.twin.sheet import Sheet
 from victron_twin.twin.twin import iso

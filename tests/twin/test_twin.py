@@ -339,3 +339,13 @@ def test_an_oversized_message_counts_as_invalid(bench: Bench) -> None:
     bench.now += HOLD
     assert "soc" not in bench.shadow("victron-battery")
     assert bench.troubles[-1][0] is Trouble.OVERSIZED
+
+
+def test_what_an_earlier_run_showed_moves_on_when_it_is_heard_again(bench: Bench) -> None:
+    bench.twin.restore("victron-settings", {"connected": True, "deviceInstance": 0, "ess": {"minimumSoc": 15}})
+    bench.hear("settings/0/Settings/SystemSetup/SystemName", "Van")
+    assert bench.shadow("victron-settings")["ess"]["minimumSoc"] == 15
+    bench.hear("settings/0/Settings/CGwacs/BatteryLife/MinimumSocLimit", 15)
+    assert bench.shadow("victron-settings")["ess"]["minimumSoc"] == 15
+    bench.hear("settings/0/Settings/CGwacs/BatteryLife/MinimumSocLimit", 35)
+    assert bench.shadow("victron-settings")["ess"]["minimumSoc"] == 35

@@ -3,10 +3,11 @@
 A row counts for every service of its shadow that has the field, or as ``acsystem/mode`` for one service alone.
 
 ``class``: a *setting* is held until it is changed; an *action* is done once and never echoes its value; a *setpoint* is
-forgotten by the device unless it is written again and again. Of the latter two the path's own reading is not shown
-under their name: where it tells something, a field of its own shows it. ``wire`` is the type that the path has where
-nothing was heard of it. ``needs``: values of other paths without which the device does not take a write,
-``/ModeIsAdjustable=1``. ``guarded``: texts that the default policy does not allow, ``*`` any, each possibly only
+forgotten by the device unless it is written again and again: ``setpoints.csv`` says within which time it ``lapses``, in
+s, and the ``safe`` value that is written when it is let go of (empty: left to lapse). Of the latter two the path's own
+reading is not shown under their name: where it tells something, a field of its own shows it. ``wire`` is the type that
+the path has where nothing was heard of it. ``needs``: values of other paths without which the device does not take a
+write, ``/ModeIsAdjustable=1``. ``guarded``: texts that the default policy does not allow, ``*`` any, each possibly only
 ``unless`` a field of the same shadow shows one of some values. A number needs bounds unless all its values are guarded.
 """
 
@@ -26,7 +27,10 @@ from .tables import Row, read
 if TYPE_CHECKING:
     from importlib.abc import Traversable
 
+_SERVICE = r"\*|[a-z][a-z0-9]*"
+NEVER_COLUMNS = ("service", "path", "reason")
 FLASH_COLUMNS = ("service", "path")
+SETPOINT_COLUMNS = ("shadow", "field", "lapses", "safe")
 COLUMNS = ("shadow", "field", "class", "wire", "needs", "guarded")
 
 
@@ -71,14 +75,23 @@ ANY = Guard("*")
 
 
 @dataclass(frozen=True, slots=True)
+class Setpoint:
+    """The device forgets it within ``lapses`` s; ``safe`` is written when it is let go of, None: left to lapse."""
+
+    lapses: float
+    safe: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
-    """How a field is written. ``needs`` have their placeholders filled in."""
+    """How a field is written. ``needs`` have their placeholders filled in; that class alone has a ``setpoint``."""
 
     field: Field
     kind: Class
     wire: Wire
-    needs: tuple[Need, ...]
-    guards: tuple[Guard, ...]
+    needs: tuple[Need, ...] = ()
+    guards: tuple[Guard, ...] = ()
+    setpoint: Setpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +103,21 @@ class _Line:
     wire: Wire
     needs: tuple[Need, ...]
     guards: tuple[Guard, ...]
+    setpoint: Setpoint | None
 
 
 class Commands:
-    """The table; the first row that fits a field counts. ``flash`` are patterns of services and of their paths."""
+    """The table; the first row that fits a field counts. ``flash`` and ``never`` are patterns of services and of their
+    paths, the latter with a reason each."""
 
-    def __init__(self, lines: Iterable[tuple[str, _Line]], flash: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        lines: Iterable[tuple[str, _Line]],
+        flash: Iterable[tuple[str, str]] = (),
+        never: Iterable[tuple[str, str, str]] = (),
+    ) -> None:
         self._flash = tuple(flash)
+        self._never = tuple(never)
         self._lines: dict[str, list[_Line]] = {}
         for shadow, line in lines:
             self._lines.setdefault(shadow, []).append(line)
@@ -104,6 +125,11 @@ class Commands:
     def is_stored(self, service: str, path: str) -> bool:
         """Whether a path is kept in flash, which wears with each write."""
         return any(fnmatchcase(service, kind) and fnmatchcase(path, pattern) for kind, pattern in self._flash)
+
+    def forbids(self, service: str, path: str) -> str:
+        """Why a path that no field has is never written, whatever the configuration says; else an empty text."""
+        found = (why for kind, pattern, why in self._never if fnmatchcase(service, kind) and fnmatchcase(path, pattern))
+        return f"is never written: {reason}" if (reason := next(found, "")) else ""
 
     def of(self, shadow: str, name: str, service: str = "") -> Command | None:
         """The command of a field by its dotted name without ``devices.<instance>``; None: it cannot be written.
@@ -117,7 +143,7 @@ class Commands:
             if match is not None:
                 binding = match.groupdict()
                 needs = tuple(Need(n.source.bound(binding), n.value) for n in line.needs)
-                return Command(line.field, line.kind, line.wire, needs, line.guards)
+                return Command(line.field, line.kind, line.wire, needs, line.guards, line.setpoint)
         return None
 
     def rows(self, field: Field) -> Mapping[str, Command]:
@@ -125,7 +151,7 @@ class Commands:
         rows: dict[str, Command] = {}
         for line in self._lines.get(field.shadow, ()):
             if line.field is field:
-                rows.setdefault(line.name, Command(field, line.kind, line.wire, line.needs, line.guards))
+                rows.setdefault(line.name, Command(field, line.kind, line.wire, line.needs, line.guards, line.setpoint))
         return rows
 
 
@@ -139,6 +165,7 @@ def read_commands(
     file = folder / "commands.csv"
     lines: list[tuple[str, _Line]] = []
     named: set[tuple[str, str]] = set()
+    setpoints = _setpoints(folder)
     for row in read(file, "commands.csv", COLUMNS) if file.is_file() else ():
         shadow, name = row.text("shadow"), row.text("field")
         if (shadow, name) in named:
@@ -147,11 +174,16 @@ def read_commands(
         service, _, plain = name.rpartition("/")
         compiled = re.compile(template(plain, patterns))
         guards = tuple(_guard(row, text) for text in row.cells["guarded"].split(";") if text.strip())
+        kind, setpoint = row.choice("class", Class), setpoints.pop((shadow, name), None)
+        if (kind is Class.SETPOINT) is not (setpoint is not None):
+            raise row.wrong(f"a setpoint has a line in setpoints.csv, and nothing else has: {name!r}")
         for field in _fields(row, service, plain, fields.get(shadow, ()), patterns):
             needs = tuple(_need(row, text, field.service) for text in row.words("needs"))
-            kind, wire = row.choice("class", Class), row.choice("wire", Wire)
-            lines.append((shadow, _Line(plain, compiled, field, kind, wire, needs, guards)))
-    commands = Commands(lines, _flash(folder))
+            wire = row.choice("wire", Wire)
+            lines.append((shadow, _Line(plain, compiled, field, kind, wire, needs, guards, setpoint)))
+    if setpoints:
+        raise CatalogError(f"setpoints.csv: {' '.join(next(iter(setpoints)))} has no row in commands.csv")
+    commands = Commands(lines, _flash(folder), _never(folder))
     for shadow, rows in fields.items():
         for field in rows if named else ():
             if not field.writable:
@@ -167,11 +199,30 @@ def read_commands(
     return commands
 
 
+def _setpoints(folder: Traversable) -> dict[tuple[str, str], Setpoint]:
+    """``setpoints.csv``; a catalogue without one has none."""
+    file = folder / "setpoints.csv"
+    found: dict[tuple[str, str], Setpoint] = {}
+    for row in read(file, "setpoints.csv", SETPOINT_COLUMNS) if file.is_file() else ():
+        lapses = row.number("lapses")
+        if not lapses or lapses <= 0:
+            raise row.wrong("lapses must be a time in s")
+        found[row.text("shadow"), row.text("field")] = Setpoint(lapses, row.number("safe"))
+    return found
+
+
 def _flash(folder: Traversable) -> Iterable[tuple[str, str]]:
     """``flash.csv``: what is kept in flash, as patterns; a catalogue without one has none."""
     file = folder / "flash.csv"
     rows = read(file, "flash.csv", FLASH_COLUMNS) if file.is_file() else []
-    return [(row.text("service", r"\*|[a-z][a-z0-9]*"), row.text("path", r"/\S+")) for row in rows]
+    return [(row.text("service", _SERVICE), row.text("path", r"/\S+")) for row in rows]
+
+
+def _never(folder: Traversable) -> Iterable[tuple[str, str, str]]:
+    """``never.csv``: what is not written even where the configuration allows paths that no field has."""
+    file = folder / "never.csv"
+    rows = read(file, "never.csv", NEVER_COLUMNS) if file.is_file() else []
+    return [(row.text("service", _SERVICE), row.text("path", r"/\S+"), row.text("reason")) for row in rows]
 
 
 def _fields(row: Row, service: str, name: str, fields: Iterable[Field], patterns: Mapping[str, str]) -> Iterable[Field]:

@@ -99,9 +99,7 @@ class Audit:
 
     def append(self, content: Mapping[str, Any], sync: bool = True) -> None:
         """One more line; it is on the disk afterwards. Raises OSError."""
-        if self._head is None:
-            self.open()
-        head, self._head = self._head or Head(), None  # if it fails, what is there is looked at anew
+        head, self._head = self.head(), None  # if it fails, what is there is looked at anew
         at = str(content["at"])
         raw, after = seal(head, content)
         if self._anew or self._full(len(raw) + 1, at):
@@ -113,6 +111,12 @@ class Audit:
         self._know(after)
         self._head = after
         self._newest.appendleft(content_of(json.loads(raw)))
+
+    def head(self) -> Head:
+        """The last line. Raises OSError."""
+        if self._head is None:
+            self.open()
+        return self._head or Head()
 
     def newest(self, limit: int) -> list[Entry]:
         """The newest steps, newest first, at most :data:`MOST_STEPS`."""

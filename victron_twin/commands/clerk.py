@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
 from victron_twin.catalog.commands import Class
-from victron_twin.gx.service import GXService
 from victron_twin.shadows.parts import Settlement, Shadow
-from victron_twin.shadows.sync import ShadowSync
+from victron_twin.twin.desires import Ending, Known, Order, Plan, Status, Verdict
 from victron_twin.twin.desk import FINAL, Desk
-from victron_twin.twin.flat import Path, dotted
-from victron_twin.twin.plan import Known, Order, Plan, Status, Verdict, at, plan
-from victron_twin.twin.policy import Policy
-from victron_twin.twin.twin import iso
-from victron_twin.twin.writes import Write
+from victron_twin.twin.flat import Path
+from victron_twin.twin.holds import Keep
+from victron_twin.twin.plan import plan
+from victron_twin.twin.shadow import same
 
-from .journal import Journal, Record, Step
-from .wear import Wear
-from .writer import Outcome, Writer
+from .hand import Hand, Office
+from .holds import Holds
+from .life import ENDS, Life, Progress, once, repeatable
+from .trail import Trail
 
-#: How often a setting is begun anew because the link was lost in between, before it is told as unconfirmed.
-BEGINNINGS = 3
 #: How often a document is decided anew in a row; after that it waits for the next look.
 ROUNDS = 10
-
-
-@dataclass(slots=True)
-class Office:
-    """What the clerks of one thing share."""
-
-    clock: IReactorTime
-    thing: str
-    gx: GXService
-    writer: Writer
-    sync: ShadowSync
-    journal: Journal
-    policy: Policy
-    record: Record
-    wear: Wear
 
 
 class Clerk:
@@ -50,33 +32,32 @@ class Clerk:
     def __init__(self, office: Office, name: str) -> None:
         self.desk = Desk()
         self.name = name
+        self.holds = Holds(office.journal, office.thing, name, office.record.holds.setdefault(name, {}))
+        self.trail = Trail(office.clock, office.journal, office.thing, name)
         self._office = office
-        self._shadow: Shadow | None = None
+        self._hand = Hand(office, self.trail, self.holds)
         self._busy = False
         self._again = False
-        self._received: dict[Path, Any] = {}
-        self._noted: dict[Path, Verdict] = {}
-        self._begun: dict[Path, int] = {}
         self._waiting: dict[Path, object] = {}  # the primary that each pending desire waits for
-        self._token = (0, "")
+        self._lives: dict[Path, tuple[Any, Progress, Life]] = {}
 
     @property
     def waits(self) -> bool:
-        """Whether a desire is pending."""
-        return bool(self._waiting or self.desk.pending())
+        """Whether a desire is pending, or something is left to be done later."""
+        return bool(self._waiting or self.holds or self.desk.pending())
 
     @property
     def busy(self) -> bool:
         """Whether a desire is being decided or executed."""
         return self._busy
 
-    def token(self, version: int, client_token: str) -> None:
-        """The clientToken of the update that made this version."""
-        self._token = version, client_token
+    @property
+    def commands(self) -> dict[Path, str]:
+        """How far each has come that is under way, in the words of :mod:`~victron_twin.commands.life`."""
+        return {path: progress.state for path, (_, progress, _) in self._lives.items() if progress.state not in ENDS}
 
     def look(self, shadow: Shadow) -> Deferred[None] | None:
         """Decide on what is desired now; None where that is under way, and will look again."""
-        self._shadow = shadow
         if self._busy:
             self._again = True
             return None
@@ -96,41 +77,45 @@ class Clerk:
             self._busy = False
 
     async def _round(self, shadow: Shadow) -> None:
-        reads = shadow.ledger.reads
+        reads, ledger = shadow.ledger.reads, shadow.ledger
         decided = self._plan(shadow)
+        ordered = {order.path: order for order in decided.orders}
         self._waiting = {v.path: self._primary() for v in decided.verdicts if v.status is Status.PENDING}
-        shadow.ledger.held = {*self._waiting, *(order.path for order in decided.orders)}
-        self._begun = {
-            path: count for path, count in self._begun.items() if any(o.path == path for o in decided.orders)
-        }
+        ledger.held = {*self._waiting, *ordered, *(ending.path for ending in decided.endings if ending.writes)}
+        ledger.enforced = self.holds.enforced()
+        self._hand.only({*ordered, *self.holds.all()})
         told: list[Verdict] = []
+        for ending in decided.endings:
+            order = ordered.get(ending.path)
+            if order is None or order.hold is None or order.hold.device != ending.hold.device:
+                told += await self._end(shadow, ending)
         for verdict in decided.verdicts:
-            await self._receive(shadow, verdict.path, verdict.asked, verdict.id)
-            if verdict.status is Status.PENDING and self.desk.told(verdict.path, verdict.status, verdict.asked):
-                continue
-            await self._note(shadow, verdict, "confirmed" if verdict.status is Status.APPLIED else "refused")
-            told.append(verdict)
+            told += await self._judge(shadow, verdict)
         for order in decided.orders:
-            await self._receive(shadow, order.path, order.asked, order.id)
-            told.append(await self._execute(shadow, order))
+            told += await self._execute(shadow, order)
         if (told or decided.clear) and await self._settle(shadow, reads, told, decided.clear):
             for verdict in told:
                 if verdict.status in FINAL:
-                    await self._note(shadow, verdict, "settled")
+                    await self.holds.told(verdict.path)
+                    await self.trail.settled(shadow, verdict)
 
     def _plan(self, shadow: Shadow) -> Plan:
-        office, ledger = self._office, shadow.ledger
+        office, ledger, now = self._office, shadow.ledger, self._office.clock.seconds()
+        office.gx.twin.sheets(now)  # what was heard is looked at
         known = Known(
             twin=office.gx.twin,
             policy=office.policy,
             settled=ledger.settled,
             reported=ledger.reported(),
             ids=office.record.ids,
-            pending=self.desk.pending(),
+            pending=[path for path in self.desk.pending() if not self.holds.rests(path, now)],
             live=office.gx.live,
             offset=office.gx.offset,
-            now=office.clock.seconds(),
+            now=now,
             spent=lambda write: office.wear.spent(write, office.policy.rate),
+            holds=self.holds.all(),
+            due=self.holds.due(now),
+            adrift=office.reach.adrift,
         )
         decided = plan(self.name, ledger.desired, known)
         primary = self._primary()
@@ -150,6 +135,88 @@ class Clerk:
         twin = self._office.gx.twin
         return twin.primaries.get(twin.catalog.shadows[self.name].services[0])
 
+    # What is decided is brought about. Each tells what is news.
+
+    async def _end(self, shadow: Shadow, ending: Ending) -> list[Verdict]:
+        life = self._life(ending.path, ending.hold.asked, repeatable)
+        verdict = await self._hand.end(shadow, ending)
+        if verdict is None:
+            if ending.path not in self.holds.all():
+                life.supersede()
+            return []
+        if self._is_old(verdict):
+            return []
+        if verdict.status is not Status.PENDING:
+            await self.trail.confirmed(shadow, verdict)
+        return self._come_to(life, verdict)
+
+    async def _judge(self, shadow: Shadow, verdict: Verdict) -> list[Verdict]:
+        hold = self.holds.get(verdict.path)
+        if hold is None or not hold.is_asked(verdict.asked):
+            await self.trail.received(shadow, verdict.path, verdict.asked, verdict.id)
+        if self._is_old(verdict):
+            return []
+        if verdict.status is Status.APPLIED:
+            await self.holds.put(verdict.path, verdict.hold)
+            await self.trail.confirmed(shadow, verdict)
+        else:
+            await self.trail.refused(shadow, verdict)
+        return self._come_to(self._life(verdict.path, verdict.asked, repeatable), verdict)
+
+    async def _execute(self, shadow: Shadow, order: Order) -> list[Verdict]:
+        hold = self.holds.get(order.path)
+        again = hold is not None and hold.is_asked(order.asked)
+        if not again:
+            await self.trail.received(shadow, order.path, order.asked, order.id)
+        life = self._life(order.path, order.asked, once if order.kind is Class.ACTION else repeatable)
+        if again and hold is not None and hold.keep is Keep.ENFORCED and not self._may_enforce(order):
+            await self.holds.put(order.path, None)
+            reason = "somebody moves it again and again: followed"
+            verdict = Verdict(order.path, order.asked, Status.REJECTED, reason, order.id)
+        else:
+            try:
+                verdict = await self._hand.execute(shadow, order, life)
+            except BaseException:
+                del self._lives[order.path]  # nobody knows how far it came: it is decided anew
+                raise
+        if self._is_old(verdict):
+            self._come_to(life, verdict)
+            return []
+        if verdict.status is not Status.PENDING:
+            await self.trail.confirmed(shadow, verdict)
+        return self._come_to(life, verdict)
+
+    def _may_enforce(self, order: Order) -> bool:
+        return self.holds.enforces(order.path, self._office.clock.seconds())
+
+    def _is_old(self, verdict: Verdict) -> bool:
+        """Whether just this is told already: of what still waits, and of a setpoint that was written once more."""
+        hold = self.holds.get(verdict.path)
+        repeated = hold is not None and hold.keep is Keep.SETPOINT and hold.told
+        if verdict.status is not Status.PENDING and not (repeated and verdict.status is Status.APPLIED):
+            return False
+        return self.desk.told(verdict.path, verdict.status, verdict.asked)
+
+    def _life(self, path: Path, asked: Any, made: Callable[[Progress], Life]) -> Life:
+        """Of the command that is under way for a field; a newer one ends it."""
+        known = self._lives.get(path)
+        if known is not None and same(known[0], asked) and known[1].state not in ENDS:
+            return known[2]
+        if known is not None and known[1].state not in ENDS:
+            known[2].supersede()
+        progress = Progress()
+        life = made(progress)
+        self._lives[path] = (asked, progress, life)
+        return life
+
+    def _come_to(self, life: Life, verdict: Verdict) -> list[Verdict]:
+        hold = self.holds.get(verdict.path)
+        if verdict.status is Status.APPLIED and hold is not None and not hold.ended:
+            life.hold()
+        else:
+            _STEPS[verdict.status](life)
+        return [verdict]
+
     async def _settle(self, shadow: Shadow, reads: int, told: list[Verdict], clear: tuple[Path, ...]) -> bool:
         """Report the statuses and overwrite what was desired, in one update."""
         if shadow.stale or shadow.ledger.reads != reads:
@@ -164,99 +231,13 @@ class Clerk:
         settlement = Settlement(final, (*clear, *unshown), reads)
         return await self._office.sync.settle(shadow, settlement)
 
-    async def _execute(self, shadow: Shadow, order: Order) -> Verdict:
-        if self._off:  # it was decided before that
-            return await self._confirmed(shadow, order, Status.REJECTED, self._off)
-        if order.kind is Class.ACTION:
-            return await self._act(shadow, order)
-        begun = self._begun[order.path] = self._begun.get(order.path, 0) + 1
-        values: list[Any] = []
-        for write in order.writes:
-            if self._off:
-                return await self._confirmed(shadow, order, Status.UNCONFIRMED, f"{self._off}: half of it is done")
-            self._office.wear.note(write)
-            result = await self._office.writer.setting(write, self._before(shadow, order), lambda: bool(self._off))
-            if result.outcome is Outcome.KEPT:
-                return await self._confirmed(shadow, order, Status.REJECTED, f"the GX keeps {result.value}")
-            if result.outcome is Outcome.SILENT:
-                if not self._office.gx.live and begun < BEGINNINGS:
-                    return Verdict(order.path, order.asked, Status.PENDING, "the GX is not there")
-                return await self._confirmed(shadow, order, Status.UNCONFIRMED, "the GX did not answer")
-            values.append(result)
-        reason = "the device made another value of it" if any(r.outcome is Outcome.OTHER for r in values) else ""
-        return await self._confirmed(shadow, order, Status.APPLIED, reason)
 
-    @property
-    def _off(self) -> str:
-        """Why nothing may be begun any more, an empty text where something may."""
-        return self._office.policy.off
-
-    async def _act(self, shadow: Shadow, order: Order) -> Verdict:
-        """An action: its id is on the disk before it is sent, and it is never sent again."""
-        office = self._office
-        now = office.clock.seconds()
-        if now >= order.expires:
-            return await self._confirmed(shadow, order, Status.EXPIRED, "it has expired")
-        office.record.ids[order.id] = (order.asked, False)
-        await office.journal.begin(office.thing, order.id, order.asked, now)
-        for write in order.writes:
-            if not await office.writer.action(write, self._before(shadow, order)):
-                return await self._confirmed(shadow, order, Status.UNCONFIRMED, "the link was lost")
-        office.record.ids[order.id] = (order.asked, True)
-        await office.journal.done(office.thing, order.id)
-        return await self._confirmed(shadow, order, Status.SENT, "nothing confirms it")
-
-    def _before(self, shadow: Shadow, order: Order) -> Any:
-        async def note(write: Write, old: Any) -> None:
-            what = f"{'/'.join(write.key)}{write.path}"
-            await self._step(shadow, order.path, old, write.raw, "written", what, "", order.id)
-
-        return note
-
-    async def _confirmed(self, shadow: Shadow, order: Order, status: Status, reason: str) -> Verdict:
-        verdict = Verdict(order.path, order.asked, status, reason, order.id)
-        await self._note(shadow, verdict, "confirmed")
-        return verdict
-
-    # the audit log
-
-    async def _receive(self, shadow: Shadow, path: Path, asked: Any, identity: str) -> None:
-        if path in self._received and self._received[path] == asked:
-            return
-        self._received[path] = asked
-        await self._step(shadow, path, at(shadow.ledger.reported(), path), asked, "received", "new", "", identity)
-
-    async def _note(self, shadow: Shadow, verdict: Verdict, step: str) -> None:
-        old = at(shadow.ledger.reported(), verdict.path)
-        if step == "settled":
-            self._received.pop(verdict.path, None)
-            self._noted.pop(verdict.path, None)
-        elif self._noted.get(verdict.path) == verdict:
-            return  # it could not be settled yet, and was decided again
-        else:
-            self._noted[verdict.path] = verdict
-        await self._step(
-            shadow, verdict.path, old, verdict.asked, step, verdict.status.value, verdict.reason, verdict.id
-        )
-
-    async def _step(
-        self, shadow: Shadow, path: Path, old: Any, new: Any, step: str, result: str, reason: str, identity: str
-    ) -> None:
-        office, version = self._office, shadow.ledger.version
-        token = self._token[1] if step == "received" and self._token[0] <= version else ""
-        await office.journal.note(
-            Step(
-                at=iso(office.clock.seconds()),
-                thing=office.thing,
-                shadow=self.name,
-                field=dotted(path),
-                old=old,
-                new=new,
-                step=step,
-                result=result,
-                reason=reason,
-                id=identity,
-                version=version,
-                clientToken=token,
-            )
-        )
+#: What a status means for the life of its command.
+_STEPS: Mapping[Status, Callable[[Life], None]] = {
+    Status.PENDING: lambda life: life.wait(),
+    Status.APPLIED: lambda life: life.confirm(),
+    Status.SENT: lambda life: life.confirm(),
+    Status.REJECTED: lambda life: life.refuse(),
+    Status.UNCONFIRMED: lambda life: life.give_up(),
+    Status.EXPIRED: lambda life: life.expire(),
+}

@@ -18,21 +18,25 @@ from victron_twin.gx.service import GXService
 from victron_twin.shadows.backend import Delta
 from victron_twin.shadows.parts import Shadow
 from victron_twin.shadows.sync import ShadowSync
+from victron_twin.twin.desires import at
 from victron_twin.twin.flat import Flat, Path, overlaid
-from victron_twin.twin.plan import at
 from victron_twin.twin.policy import Policy
 from victron_twin.twin.shadow import same
 from victron_twin.twin.sheet import Sheet
 from victron_twin.twin.twin import Twin
 
-from .clerk import Clerk, Office
+from .clerk import Clerk
+from .hand import Office
 from .journal import Journal, Record
+from .reach import Reach
 from .switch import Switch
 from .wear import Wear
 from .writer import Writer
 
-#: How often desires that wait for a GX are looked at, in s.
+#: How often desires that wait for a GX, and what is held, are looked at, in s.
 LOOK = 2.0
+#: How often a shadow is read while a setpoint in it is held, in s.
+READ = 30.0
 
 
 class CommandService(Service):
@@ -47,12 +51,14 @@ class CommandService(Service):
         journal: Journal,
         policy: Policy,
         switch: Switch,
+        reach: Reach,
     ) -> None:
         self.journal = journal
         self._clock = clock
         self._sync = sync
         self._policy = policy
         self._switch = switch
+        self.reach = reach
         self._offices: dict[str, Office] = {}
         self._clerks: dict[tuple[str, str], Clerk] = {}
         self._unwatch: Callable[[], None] = lambda: None
@@ -105,6 +111,7 @@ class CommandService(Service):
             self.policy,
             Record({}, {}),
             Wear(self._clock, gx.twin.catalog.commands),
+            self.reach,
         )
         return Deferred.fromCoroutine(self._load(thing)) if self.running else succeed(None)
 
@@ -156,7 +163,11 @@ class CommandService(Service):
             await self._load(thing)
 
     async def _load(self, thing: str) -> None:
-        self._offices[thing].record = await self.journal.record(thing)
+        office = self._offices[thing]
+        office.record = await self.journal.record(thing)
+        for (owner, name), clerk in self._clerks.items():
+            if owner == thing:
+                clerk.holds.take_up(office.record.holds.setdefault(name, {}))
 
     def read(self, shadow: Shadow) -> None:
         office = self._offices.get(shadow.thing)
@@ -209,7 +220,7 @@ class CommandService(Service):
     def _delta(self, delta: Delta) -> None:
         if delta.thing in self._offices and delta.shadow in self._offices[delta.thing].gx.twin.catalog.shadows:
             if delta.client_token:
-                self.clerk(delta.thing, delta.shadow).token(delta.version, delta.client_token)
+                self.clerk(delta.thing, delta.shadow).trail.token(delta.version, delta.client_token)
             self._sync.refresh(delta.thing, delta.shadow, delta.version)
 
     def _look_at_what_waits(self) -> None:
@@ -218,8 +229,16 @@ class CommandService(Service):
             clerk = self._clerks.get((shadow.thing, shadow.name))
             if clerk is not None:
                 clerk.desk.sweep(now)
+                if any(clerk.holds.setpoints()):
+                    self._keep_in_touch(shadow, now)
                 if clerk.waits:
                     self._decide(shadow)
+
+    def _keep_in_touch(self, shadow: Shadow, now: float) -> None:
+        """A setpoint is held: that it is desired no more makes no delta, and a cloud that is gone cannot say so."""
+        self.reach.ask(shadow)
+        if now - shadow.read >= READ:
+            self._sync.look_again(shadow)
 
     def _decide(self, shadow: Shadow) -> None:
         deciding = self.clerk(shadow.thing, shadow.name).look(shadow)

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 import orjson
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -25,8 +25,6 @@ ECHO = 0.4
 ANSWER = 1.5
 #: How often a setting is written that the GX did not take, and the wait before the next time, in s.
 TRIES, AGAIN = 3, 0.5
-#: How often is looked whether something came, in s.
-LOOK = 0.02
 #: Between two messages to the GX, in s: a flood of R and W cripples it.
 GAP = 0.1
 
@@ -38,6 +36,7 @@ class Outcome(str, Enum):
     OTHER = "other"  #: it has another new value: the device rounded or clipped
     KEPT = "kept"  #: it kept the old one
     SILENT = "silent"  #: it did not answer
+    UNSENT = "unsent"  #: it was over before anything was sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,8 @@ class Result:
     value: Any = None
 
 
+#: Whether a write that waits for its turn is over by then.
+Over = Callable[[], bool]
 #: Told of each W before it is sent; must be done before it is.
 Before = Callable[[Write, Any], Awaitable[None]]
 
@@ -61,30 +62,37 @@ class Writer:
     def slot(self, write: Write) -> Slot:
         return self._gx.twin.device(*write.key).slot(write.path)
 
-    async def setting(self, write: Write, before: Before, off: Callable[[], bool] = lambda: False) -> Result:
-        """Write until the GX has it, has something else, was asked often enough, or it is off: then not again."""
+    async def setting(self, write: Write, before: Before, over: Over = lambda: False) -> Result:
+        """Write until the GX has it, has something else, was asked often enough, or it is over."""
         result = Result(Outcome.SILENT)
         for attempt in range(TRIES):
             if attempt:
                 await self._sleep(AGAIN)
-            if not self._gx.live or (attempt and off()):
+            if not self._gx.live:
                 return result
-            result = await self._once(write, before)
-            if result.outcome in (Outcome.TAKEN, Outcome.OTHER):
+            once = await self._once(write, before, over)
+            if once.outcome is Outcome.UNSENT and attempt:
+                return result
+            result = once
+            if result.outcome in (Outcome.TAKEN, Outcome.OTHER, Outcome.UNSENT):
                 break
         return result
 
-    async def action(self, write: Write, before: Before) -> bool:
-        """Write once, never again. Whether the link stood until shortly after."""
+    async def action(self, write: Write, before: Before, over: Over) -> Outcome:
+        """Write once, never again: TAKEN where the link stood until shortly after, else SILENT; or UNSENT."""
         await self._turn()
+        if over():
+            return Outcome.UNSENT
         await before(write, self.slot(write).value)
         sent = self._publish("W", write, orjson.dumps({"value": write.raw}))
         await self._sleep(ECHO)
-        return sent and self._gx.live
+        return Outcome.TAKEN if sent and self._gx.live else Outcome.SILENT
 
-    async def _once(self, write: Write, before: Before) -> Result:
+    async def _once(self, write: Write, before: Before, over: Over) -> Result:
         slot = self.slot(write)
         await self._turn()
+        if over():
+            return Result(Outcome.UNSENT)
         old = slot.value
         await before(write, old)
         asked = self._clock.seconds()
@@ -111,11 +119,13 @@ class Writer:
             await self._sleep(self._free - now)
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Whether it becomes true within this time; looked at when something was heard."""
         end = self._clock.seconds() + seconds
-        while not condition():
-            if self._clock.seconds() >= end:
-                return False
-            await self._sleep(LOOK)
+        try:
+            while not condition():
+                await self._gx.heard().addTimeout(max(0.0, end - self._clock.seconds()), self._clock)
+        except TimeoutError:
+            return False
         return True
 
     def _sleep(self, seconds: float) -> Deferred[None]:

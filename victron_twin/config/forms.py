@@ -221,6 +221,33 @@ def endpoint(value: Any, _base: Path) -> str:
     return found
 
 
+def topic(value: Any, _base: Path) -> str:
+    """As AWS IoT Core takes it: the rule of Basic Ingest does not count, and ``{thing}`` as the longest name does."""
+    found = text(value)
+    counted = found
+    if found.startswith("$"):
+        rule = re.match(r"\$aws/rules/\w+/(?=.)", found, re.ASCII)
+        if rule is None:
+            raise ValueError("with a $ only $aws/rules/<rule>/<topic> may begin")
+        counted = found[rule.end() :]
+    if re.search(r"[+#\x00-\x1f\x7f]", found):
+        raise ValueError("it must be one topic, without wildcards (+ and #) and control characters")
+    if re.search(r"[{}]", found.replace(THING_HERE, "")):
+        raise ValueError(f"the only word in braces is {THING_HERE}")
+    size = len(counted.replace(THING_HERE, "x" * LONGEST_THING).encode())
+    if size > TOPIC_BYTES:
+        raise ValueError(f"it has {size} bytes, with a thing's name of {LONGEST_THING}; {TOPIC_BYTES} are allowed")
+    if counted.count("/") > TOPIC_SLASHES:
+        raise ValueError(f"it has {counted.count('/')} slashes; {TOPIC_SLASHES} are allowed")
+    return found
+
+
+#: In a topic it stands for the name of a thing.
+THING_HERE = "{thing}"
+LONGEST_THING = 128
+#: AWS IoT Core's limits of a topic.
+TOPIC_BYTES, TOPIC_SLASHES = 256, 7
+
 BACKENDS = ("auto", "greengrass", "greengrass-mqtt", "iotcore", "local")
 
 HOST = Form("a host name or an IP address", host)
@@ -228,7 +255,7 @@ PORT = whole("a whole number from 1 to 65535", 1, 65535)
 COUNT = whole("a whole number, 0 or more", 0)
 AUDIT_BYTES = whole("a whole number of bytes, 100000 or more", 100_000)
 PORTAL_ID = matching("letters and digits, as c0619ab12cd3", r"[0-9A-Za-z]+")
-THING = matching("an AWS IoT thing name: 1 to 128 of a-z A-Z 0-9 : _ -", r"[a-zA-Z0-9:_-]{1,128}")
+THING = matching("an AWS IoT thing name: 1 to 128 of a-z A-Z 0-9 : _ -", rf"[a-zA-Z0-9:_-]{{1,{LONGEST_THING}}}")
 NAME = matching("text", r".+")
 HOST_NAME = matching("a host name, with a port where that is not 8883", r"[\w.-]+(:\d{1,5})?")
 DECIMALS = whole("a whole number from 0 to 6", 0, 6)
@@ -240,6 +267,7 @@ MILLISECONDS = duration("milliseconds", 1000)
 BOOLEAN = Form("true or false", boolean)
 PATHS = Form("a list of patterns, as battery/* or vebus/Ac/*", patterns)
 COMMANDS = Form("a list of patterns, as victron-vebus.mode=Off", patterns)
+FIELDS = Form("a list of fields, as victron-vebus.mode", patterns)
 LIMITS = Form("a list of limits, as victron-vebus.currentLimit=..10", limits)
 RATE = whole("a whole number, 1 or more", 1)
 NAMESPACES = Form("a list of service names, as battery, solarcharger, gps", namespaces)
@@ -247,4 +275,5 @@ FOLDER = Form("a folder", path)
 FILE = Form("a file that can be read", readable)
 PASSWORD_FILE = Form("a file that holds the password", password_file)
 TRUST = Form("one of tofu, pin:SHA256, ca:FILE, system, insecure, plaintext", trust)
+TOPIC = Form("an MQTT topic, as fleet/{thing}/audit or $aws/rules/audit/{thing}", topic)
 ENDPOINT = Form("a Twisted endpoint, as tcp:8480:interface=127.0.0.1", endpoint)

@@ -246,6 +246,26 @@ KEYS: Sequence[Key] = (
     ),
     Key("commands.rate", forms.RATE, "Writes a minute to one point that is kept in flash, at most.", RATE),
     Key(
+        "commands.raw",
+        forms.PATHS,
+        "Which paths that no table of the catalogue has may be written, under `raw`; `raw` must show them.",
+        (),
+        default_text="none",
+    ),
+    Key(
+        "commands.enforce",
+        forms.FIELDS,
+        "Which fields are written again, as they were desired, when they are changed at the GX; a few times an hour.",
+        (),
+        default_text="none: a change at the GX is followed",
+    ),
+    Key(
+        "commands.cloud_timeout",
+        forms.SECONDS,
+        "How long the cloud may be out of reach before setpoints that it has asked for are let go of.",
+        300.0,
+    ),
+    Key(
         "audit.max_bytes",
         forms.AUDIT_BYTES,
         "How much of the audit log is kept: all its files together; the oldest goes first. Each has a tenth of it.",
@@ -257,6 +277,13 @@ KEYS: Sequence[Key] = (
         "How long it is kept, alike.",
         31_536_000.0,
         default_text="31536000 s: a year",
+    ),
+    Key(
+        "audit.topic",
+        forms.TOPIC,
+        "The topic of AWS IoT Core to which it is published, from then on; `{thing}` in it stands for the thing's name."
+        " Not with the backend `local`.",
+        default_text="none",
     ),
     Key("iotcore.endpoint", forms.HOST_NAME, "The account's AWS IoT data endpoint."),
     Key("iotcore.certificate", forms.FILE, "The device's certificate (PEM)."),

@@ -77,14 +77,18 @@ class CommandsConfig:
     deny: tuple[str, ...]
     limits: tuple[Limit, ...]
     rate: int
+    raw: tuple[str, ...]
+    enforce: tuple[str, ...]
+    cloud_timeout: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditConfig:
-    """How much of the audit log is kept, in bytes and seconds."""
+    """How much of the audit log is kept, in bytes and seconds; the topic that it is published to, if any."""
 
     max_bytes: int
     max_age: float
+    topic: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

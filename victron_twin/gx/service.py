@@ -72,6 +72,9 @@ class _Listener:
     def oversized(self, topic: bytes, size: int) -> None:
         self._service.oversized(topic, size)
 
+    def pieceReceived(self) -> None:
+        self._service.piece()
+
     def connectionLost(self, reason: Failure) -> None:
         self._service.lost(reason)
 
@@ -133,6 +136,7 @@ class GXService(MultiService):
         self._useless = ""  # why we ended the connection ourselves
         self._told = ""
         self._known: list[Callable[[str], None]] = []
+        self._listening: list[Deferred[None]] = []
         self.offset: float | None = None  #: our clock minus the GX's heartbeat, in s
 
     def when_known(self, call: Callable[[str], None]) -> None:
@@ -153,6 +157,12 @@ class GXService(MultiService):
             return False
         self._session.publish(f"{kind}/{self.twin.portal}/{service}/{instance}{path}", payload)
         return True
+
+    def heard(self) -> Deferred[None]:
+        """Fires once, when more was heard of the GX than until now and the twin has it all. May be cancelled."""
+        heard: Deferred[None] = Deferred()
+        self._listening.append(heard)
+        return heard
 
     # the service
 
@@ -257,6 +267,13 @@ class GXService(MultiService):
         """A message whose payload was passed over."""
         self._last = now = self._clock.seconds()
         self.twin.oversized(topic, size, now)
+
+    def piece(self) -> None:
+        """The messages of one piece of data have been received."""
+        if self._listening:
+            listening, self._listening = self._listening, []
+            for heard in listening:
+                heard.callback(None)
 
     def lost(self, reason: Failure) -> None:
         self._session = None

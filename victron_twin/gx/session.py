@@ -56,7 +56,7 @@ class Listener(Protocol):
     """What the application brings: a protocol of messages instead of bytes. The session is its transport.
 
     It may also have ``oversized(topic: bytes, size: int)``: told of a message above the limit, whose payload was
-    passed over.
+    passed over; and ``pieceReceived()``: told after the messages of each piece of data that came.
     """
 
     def makeConnection(self, session: Session) -> None: ...
@@ -91,6 +91,7 @@ class Session(protocol.Protocol):
         self._listener: Listener | None = None
         self._deliver: Callable[[bytes, bytes, bool], object] = self._unexpected
         self._oversized: Callable[[bytes, int], object] = lambda topic, size: None
+        self._piece: Callable[[], object] = lambda: None
         self._faults = 0
         self._subscribing: dict[int, tuple[str, Deferred[None]]] = {}
         self._notes: list[Callable[[], None]] = []
@@ -136,6 +137,7 @@ class Session(protocol.Protocol):
                         self._blame(item[0])
                 if self._closing:
                     return
+            self._piece()
         except Malformed as error:
             self._fail(ProtocolError(f"the broker sent {error}"))
 
@@ -222,6 +224,7 @@ class Session(protocol.Protocol):
         self._listener = listener
         self._deliver = listener.messageReceived
         self._oversized = getattr(listener, "oversized", self._oversized)
+        self._piece = getattr(listener, "pieceReceived", self._piece)
         self._misc.start(1.0, now=False).addErrback(self._broken)
         try:
             listener.makeConnection(self)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from twisted.internet.defer import Deferred
 
@@ -132,4 +132,14 @@ class ShadowBackend(Protocol):
 
         ``missed`` is called when the way to the backend is there again after it was lost: deltas may have been missed,
         and every shadow is to be read.
+        """
+
+
+@runtime_checkable
+class Messenger(Protocol):
+    """What a backend offers beside shadows that reaches AWS IoT Core."""
+
+    def publish(self, topic: str, payload: bytes) -> Deferred[None]:
+        """At least once; fires when AWS IoT Core has acknowledged it, under Greengrass when the nucleus has taken it
+        over, which tells no more. Fails with a :class:`ShadowError` and nothing else.
         """

@@ -52,3 +52,11 @@ def choose(backend: str, environ: Mapping[str, str], iotcore_endpoint: str | Non
     if name in NEEDS_SDK and not sdk_is_there():
         raise ConfigError(f"backend: {name} ({reason}) needs the AWS IoT SDK: pip install 'victron-twin[greengrass]'")
     return name, reason
+
+
+def no_cloud(name: str) -> ConfigError:
+    """What is wrong with a topic for the audit log where the backend of this name was chosen."""
+    return ConfigError(
+        f"audit.topic: the backend {name} has no cloud to publish to: take the topic out, or set backend = iotcore, "
+        "greengrass or greengrass-mqtt"
+    )

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from victron_twin.twin.flat import Flat, Path, flatten
 
@@ -33,6 +34,8 @@ SETTLE = 8.0
 #: Each shadow is verified after this long in any case, in s: some failures of the sync leave no trace at all. A look
 #: costs an operation and up to 20 kB, so that it is no more often.
 REVIEW = 12 * 3600.0
+#: Whether the cloud is there is asked no more often than this, in s.
+ASK = 30.0
 #: While the cloud does not answer, in s, doubled up to the second.
 FIRST_WAIT, LONGEST_WAIT = 10.0, 300.0
 #: A shadow whose values move all the time is never seen equal; after so many looks that is taken for the reason.
@@ -64,12 +67,14 @@ class Seen:
 
 
 class CloudView(Service):
-    """Verifies the shadows that a sync marks as unverified. ``last_sync`` is when the cloud last took an update."""
+    """Verifies the shadows that a sync marks as unverified. ``last_sync`` is when the cloud last took an update,
+    ``heard`` when it last said anything."""
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, sync: ShadowSync, cloud: CloudSide) -> None:
         self.last_sync: float | None = None
+        self.heard: float | None = None
         self._clock = clock
         self._sync = sync
         self._cloud = cloud
@@ -78,6 +83,7 @@ class CloudView(Service):
         self._wait = 0.0
         self._not_before = 0.0
         self._forbidden = False
+        self._asked = 0.0
         self._reviewed = clock.seconds()
         self._unwatch: Callable[[], None] = lambda: None
         self._look = LoopingCall(self._round)
@@ -98,7 +104,26 @@ class CloudView(Service):
 
     def _accepted(self, thing: str, shadow: str, version: int, timestamp: int) -> None:
         self.last_sync = max(self.last_sync or 0.0, float(timestamp))
+        self.heard = self._clock.seconds()
         self._not_before = self._wait = 0.0  # it is there again
+
+    def ask(self, shadow: Shadow) -> None:
+        """Whether the cloud is there: its document of this shadow is asked for, at most once in a while."""
+        if self._clock.seconds() < self._asked + ASK:
+            return
+        self._asked = self._clock.seconds()
+        self._document(shadow).addErrback(lambda failure: failure.trap(ShadowError))
+
+    def _document(self, shadow: Shadow) -> Deferred[Document]:
+        def heard(document: Document) -> Document:
+            self.heard = self._clock.seconds()
+            return document
+
+        def missing(failure: Failure) -> Document:
+            failure.trap(NotFound)
+            return heard({"state": {}})
+
+        return self._cloud.cloud_document(shadow.thing, shadow.name).addCallbacks(heard, missing)
 
     def _round(self) -> None:
         if self._busy or self._forbidden or self._clock.seconds() < self._not_before:
@@ -146,10 +171,7 @@ class CloudView(Service):
 
     async def _verify(self, shadow: Shadow) -> None:
         removed = shadow.removed
-        try:
-            document = await self._cloud.cloud_document(shadow.thing, shadow.name)
-        except NotFound:
-            document = {"state": {}}
+        document = await self._document(shadow)
         if shadow.removed != removed or shadow.stale:
             return  # it is another document by now
         cloud = flatten(document["state"].get("reported") or {})

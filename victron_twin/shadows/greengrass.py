@@ -26,7 +26,7 @@ from .backend import CLASSIC, Delta, Document, InvalidRequest, NotFound, ShadowE
 from .cloud_proxy import CloudProxy
 from .local_deltas import LocalDeltas, resource
 from .pace import Pace
-from .refusals import shadow_refusal
+from .refusals import proxy_refusal, shadow_refusal
 
 #: Shadow Manager merges what waits for its way to the cloud; by then it is on its way, in s.
 QUIET = 5.0
@@ -47,7 +47,7 @@ _NAMES = {
 
 
 class GreengrassBackend:
-    """A :class:`~victron_twin.shadows.backend.ShadowBackend`.
+    """A :class:`~victron_twin.shadows.backend.ShadowBackend` and :class:`~victron_twin.shadows.backend.Messenger`.
 
     The nucleus is used by others too: it is neither started nor stopped here, and has to be stopped after this.
     """
@@ -111,6 +111,10 @@ class GreengrassBackend:
         """
         return self._cloud.listen(listener)
 
+    def publish(self, topic: str, payload: bytes) -> Deferred[None]:
+        """By the nucleus' MQTT proxy, which keeps it in its spool while there is no way to the cloud."""
+        return self._begin(self._publish(topic, payload))
+
     def probe(self) -> Deferred[bool]:
         """Whether Shadow Manager is there; waits for the nucleus as long as that takes."""
         return Deferred.fromCoroutine(self._probe())
@@ -167,6 +171,12 @@ class GreengrassBackend:
     async def _cloud_document(self, thing: str, shadow: str) -> Document:
         _check(thing, shadow)
         return await self._cloud.document(thing, shadow)
+
+    async def _publish(self, topic: str, payload: bytes) -> None:
+        try:
+            await self._nucleus.call("publish_to_iot_core", topic_name=topic, qos="1", payload=payload)
+        except IpcError as error:
+            raise proxy_refusal(error, "PublishToIoTCore", topic) from None
 
     async def _ask(
         self, operation: str, thing: str, shadow: str, versioned: bool = False, **arguments: Any

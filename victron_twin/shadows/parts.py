@@ -108,6 +108,7 @@ class Shadow:
     written: float = 0.0
     touched: float = 0.0  #: the last update of any kind, or the first read
     removed: float = 0.0  #: the last delete
+    read: float = 0.0  #: when it was last read
     put_back: Flat = field(default_factory=dict)  #: to be set, so that it can be deleted
     unverified: bool = False  #: a delete may have been lost on its way to the cloud
     wait: float = 0.0

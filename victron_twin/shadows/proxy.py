@@ -7,20 +7,19 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from victron_twin.greengrass.errors import IpcError, Problem
+from victron_twin.greengrass.errors import IpcError
 from victron_twin.greengrass.nucleus import Nucleus, Subscription
 
-from .backend import ShadowError, Unavailable, nothing
-from .refusals import MQTT_PROXY, refusal
+from .backend import nothing
+from .refusals import proxy_refusal
 
 #: Nucleus lite receives 5,000 bytes of a message, unless it is built for more (IOTCORED_NETWORK_BUFFER_SIZE); an
 #: answer holds a time beside each value.
 REPORTED_LIMIT = 1_200
 #: Its frame on the socket has 10,000 bytes, topic and headers included, and a payload in base64.
 LARGEST = 7_000
-
-#: What is told in the nucleus' own words; the rest is that nobody is reached.
-_TOLD = (Problem.UNAUTHORIZED, Problem.THROTTLED, Problem.INVALID)
+#: What the topics of shadows begin with.
+SHADOWS = "$aws/things/"
 
 
 class ProxyTransport:
@@ -53,13 +52,13 @@ class ProxyTransport:
         return Deferred.fromCoroutine(self._publish(topic, payload))
 
     async def _publish(self, topic: str, payload: bytes) -> None:
-        # Without a way to the cloud the Java nucleus keeps what goes out at least once, and says so to nobody. A read
-        # is of no use by then, and that it cannot go out now is worth knowing.
-        qos = "0" if topic.endswith("/get") else "1"
+        # Without a way to the cloud the Java nucleus keeps what goes out at least once, and says so to nobody. A
+        # shadow's read is of no use by then, and that it cannot go out now is worth knowing.
+        qos = "0" if topic.startswith(SHADOWS) and topic.endswith("/get") else "1"
         try:
             await self._nucleus.call("publish_to_iot_core", topic_name=topic, qos=qos, payload=payload)
         except IpcError as error:
-            raise _refused(error, "PublishToIoTCore", topic) from None
+            raise proxy_refusal(error, "PublishToIoTCore", topic) from None
 
     def subscribe(self, filters: Sequence[str]) -> Deferred[None]:
         return Deferred.fromCoroutine(self._subscribe(filters))
@@ -73,7 +72,7 @@ class ProxyTransport:
                 await subscription.ready
         except IpcError as error:
             self.unsubscribe([name for name in filters if self._subscriptions.get(name) is made[name]])
-            raise _refused(error, "SubscribeToIoTCore", ", ".join(filters)) from None
+            raise proxy_refusal(error, "SubscribeToIoTCore", ", ".join(filters)) from None
 
     def _stream(self, name: str) -> Subscription:
         # Streams are opened again one by one; what may have been missed meanwhile are deltas.
@@ -88,9 +87,3 @@ class ProxyTransport:
 
     def _event(self, event: Any) -> None:
         self._on_message(event.message.topic_name, event.message.payload or b"")
-
-
-def _refused(error: IpcError, operation: str, topic: str) -> ShadowError:
-    if error.problem in _TOLD:
-        return refusal(error, MQTT_PROXY, operation, topic)
-    return Unavailable(f"the nucleus has no way to the cloud: {error.message}")

@@ -21,6 +21,10 @@ _KINDS: dict[Problem, type[ShadowError]] = {
 }
 
 
+#: What the MQTT proxy tells in its own words; the rest is that nobody is reached.
+_TOLD = (Problem.UNAUTHORIZED, Problem.THROTTLED, Problem.INVALID)
+
+
 def refusal(error: IpcError, service: str, operation: str, resource: str) -> ShadowError:
     """``operation`` is the nucleus's name ("GetThingShadow"), ``resource`` what the access control calls the thing."""
     if error.problem is Problem.UNAUTHORIZED:
@@ -55,3 +59,10 @@ def shadow_refusal(error: IpcError, operation: str, resource: str, versioned: bo
         kind = InvalidRequest if error.problem is Problem.INVALID else ShadowError
         return kind(f"Shadow Manager refused {operation} on {resource}: {error.message}")
     return refusal(error, SHADOW_MANAGER, operation, resource)
+
+
+def proxy_refusal(error: IpcError, operation: str, topic: str) -> ShadowError:
+    """The same from the nucleus' MQTT proxy."""
+    if error.problem in _TOLD:
+        return refusal(error, MQTT_PROXY, operation, topic)
+    return Unavailable(f"the nucleus has no way to the cloud: {error.message}")

@@ -56,6 +56,7 @@ class ShadowSync(Service):
         self.backend = backend
         self.clock = clock
         self.acknowledged: float | None = None  #: when the last update was
+        self.answered: float | None = None  #: when the backend last answered anything
         self._cadences = cadences
         self._fatal = fatal
         self._names = names
@@ -90,7 +91,7 @@ class ShadowSync(Service):
         shadow.news = max(shadow.news, version)
         if shadow.busy or version <= shadow.ledger.version:
             return
-        shadow.stale = shadow.due = True
+        shadow.stale = True
         if self.clock.seconds() >= shadow.not_before:
             self._send(shadow)
 
@@ -104,6 +105,12 @@ class ShadowSync(Service):
             shadow.wait = shadow.not_before = 0.0  # what it waited for is over
             if not shadow.busy:
                 self._send(shadow)
+
+    def look_again(self, shadow: Shadow) -> None:
+        """Read it once more: something may have changed that makes no delta."""
+        if not (shadow.busy or shadow.stale) and self.clock.seconds() >= shadow.not_before:
+            shadow.stale = shadow.due = True
+            self._send(shadow)
 
     def repair(self, shadow: Shadow, left: Flat, behind: Collection[Path]) -> None:
         """The cloud holds ``left``, which was deleted, and not what was written to ``behind``: do both again.
@@ -221,6 +228,7 @@ class ShadowSync(Service):
                 if shadow is not None and shadow.known and not shadow.busy and not shadow.stale:
                     wanted = shadow.ledger.wanted(sheet)
                     if any(shadow.ledger.due(sheet, wanted, cadence) for cadence in Cadence):
+                        shadow.due = True
                         pending.append(shadow)
         return pending
 
@@ -250,7 +258,7 @@ class ShadowSync(Service):
             shadow.due = True
             if shadow.due_since is None:
                 shadow.due_since = now
-        if not shadow.due or shadow.busy or now < shadow.not_before:
+        if not (shadow.due or shadow.stale) or shadow.busy or now < shadow.not_before:
             return
         if urgent or now - shadow.written >= self._cadences.batch:
             self._send(shadow)
@@ -275,14 +283,17 @@ class ShadowSync(Service):
         finally:
             shadow.busy = False
         if shadow.news > shadow.ledger.version:
-            shadow.stale = shadow.due = True
-        if shadow.due and self.running and not shadow.problem and self.clock.seconds() >= shadow.not_before:
+            shadow.stale = True
+        more = (shadow.due or shadow.stale) and self.running and not shadow.problem
+        if more and self.clock.seconds() >= shadow.not_before:
             self._send(shadow)  # it came while the last update was under way
 
     async def _bring_about(self, shadow: Shadow) -> None:
         for _ in range(CONFLICTS):
             if shadow.stale or not shadow.known:
                 await self._read(shadow)
+            if not shadow.due:
+                return  # it was read for news only: what is not due waits for its cadence
             shadow.due = False
             try:
                 while await self._step(shadow):
@@ -291,7 +302,7 @@ class ShadowSync(Service):
             except _Later as later:
                 shadow.due, shadow.not_before = True, later.at
             except Conflict:
-                shadow.stale = True
+                shadow.stale = shadow.due = True
             if not shadow.stale:
                 return
         raise Conflict("somebody else writes all the time")
@@ -360,7 +371,7 @@ class ShadowSync(Service):
         if not shadow.known:
             shadow.touched, shadow.unverified = self.clock.seconds(), True
         self._settled(shadow, False)
-        shadow.stale, shadow.known = False, True
+        shadow.stale, shadow.known, shadow.read = False, True, self.clock.seconds()
         shadow.news = 0
         if source is not None:
             source.restore(shadow.name, document["state"].get("reported") or {})
@@ -369,7 +380,9 @@ class ShadowSync(Service):
 
     async def _answer(self, request: Deferred[Document]) -> Document:
         try:
-            return await request.addTimeout(ANSWER_TIMEOUT, self.clock)
+            answer = await request.addTimeout(ANSWER_TIMEOUT, self.clock)
+            self.answered = self.clock.seconds()
+            return answer
         except TimeoutError:
             raise Unavailable(f"no answer within {ANSWER_TIMEOUT:.0f} s") from None
         except CancelledError:

@@ -28,6 +28,7 @@ from .backend import (
     InvalidRequest,
     NotFound,
     ShadowError,
+    TooLarge,
     Unauthorized,
     Unavailable,
     nothing,
@@ -48,7 +49,8 @@ _REFUSALS: Mapping[int, type[ShadowError]] = {**ERRORS, 415: InvalidRequest}
 
 
 class TopicBackend:
-    """A :class:`~victron_twin.shadows.backend.ShadowBackend` over shadow topics.
+    """A :class:`~victron_twin.shadows.backend.ShadowBackend` over shadow topics, and a
+    :class:`~victron_twin.shadows.backend.Messenger`.
 
     There is no topic that lists shadows: ``names`` are those that are looked for. The classic shadow is not kept here.
     """
@@ -136,6 +138,15 @@ class TopicBackend:
 
     def watch(self, listener: Callable[[Delta], None], missed: Callable[[], None] = nothing) -> Callable[[], None]:
         return self._watchers.add(listener, missed)
+
+    def publish(self, topic: str, payload: bytes) -> Deferred[None]:
+        if not self._open:
+            return fail(Unavailable(f"{self.name} is not open"))
+        largest = self._transport.largest
+        size = len(topic.encode()) + len(payload)  # a topic can be longer than any of a shadow
+        if size > largest:
+            return fail(TooLarge(f"the message has {size} bytes with its topic; {largest} can be sent"))
+        return self._transport.publish(topic, payload)
 
     def _check(self, thing: str, shadow: str) -> None:
         if not self._open:

@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
+from .desires import Status, moment, shorten
 from .flat import Flat, Path, dotted, flatten
 from .ledger import COMMANDS
-from .plan import Status, moment, shorten
 from .sheet import Sheet
 from .twin import iso
 

@@ -65,6 +65,8 @@ class Policy:
     deny: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
     rate: int = RATE
+    raw: tuple[str, ...] = ()
+    enforce: tuple[str, ...] = ()
     stopped: bool = False
 
     @property
@@ -94,6 +96,14 @@ class Policy:
                 why = f" unless {guard.field} is {' or '.join(guard.unless)}" if guard.field else ""
                 return f"not in the default allow-list{why}: add {texts[0]} to commands.allow"
         return ""
+
+    def refuses_raw(self, service: str, path: str) -> str:
+        """Why a path that no table has must not be written, or an empty text."""
+        return "" if any(fnmatchcase(service + path, pattern) for pattern in self.raw) else "is not in commands.raw"
+
+    def enforces(self, names: Collection[str]) -> bool:
+        """Whether a field is written again when somebody moves it."""
+        return any(fnmatchcase(name, pattern) for name in names for pattern in self.enforce)
 
     def bounds(self, names: Collection[str]) -> tuple[Limit, ...]:
         """The limits that count for a field by any of its names."""

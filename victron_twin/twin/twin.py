@@ -193,6 +193,8 @@ class Twin:
             )
             command = self.catalog.commands.of(row.shadow, dotted(path), row.service) if row.writable else None
             hidden = command is not None and command.kind is not Class.SETTING
+            if path in owner.restored:
+                self._touch(owner.service)  # the sheet has its leaf, and not yet its field
             live = Live(owner, row, path, slots, Memory(self.catalog, binding), hidden)
             owner.fields[path] = live
             for each in slots:

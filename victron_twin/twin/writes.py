@@ -52,12 +52,31 @@ def raw_value(asked: Any, field: Field, catalog: Catalog) -> Any:
     raise Unfit("must be a text")
 
 
+def passed_on(asked: Any, slot: Slot) -> Any:
+    """What the bus has for a desired value of a path that no table has: of the kind that was heard. Raises Unfit."""
+    heard = slot.value
+    for kind, is_kind in (("true or false", _is_bool), ("a number", is_number), ("a text", _is_text)):
+        if is_kind(heard):
+            if is_kind(asked):
+                return asked
+            raise Unfit(f"must be {kind}, as what it has")
+    raise Unfit("has no value, so that its type is not known")
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
 def check_range(raw: Any, field: Field, slot: Slot, limits: Iterable[Limit] = ()) -> None:
     """Within what the GX publishes for the path, the catalogue's bound where it gives none, and the owner's limits.
 
     Raises Unfit, which says by which of them.
     """
-    if field.kind not in NUMERIC:
+    if field.kind not in NUMERIC and not (field.kind is Kind.RAW and is_number(raw)):
         return
     lows = _sides(slot.minimum, field.minimum, [(limit.least, limit) for limit in limits])
     highs = _sides(slot.maximum, field.maximum, [(limit.most, limit) for limit in limits])
@@ -88,6 +107,8 @@ def typed(raw: Any, slot: Slot, wire: Wire) -> Any:
     if wire is Wire.TEXT:
         return str(raw)
     heard = type(slot.value)
+    if heard is bool and isinstance(raw, bool):
+        return raw
     if heard is float or (heard is not int and wire is Wire.DOUBLE):
         return float(raw)
     if raw == int(raw):
@@ -141,6 +162,11 @@ INVERSES: Mapping[str, Callable[[Any, Live], list[tuple[Slot, Any]]]] = {
 def writes(raw: Any, live: Live, command: Command, limits: Iterable[Limit] = ()) -> tuple[Write, ...]:
     """The writes in their order. Raises Unfit."""
     check_range(raw, live.field, live.slots[0], limits)
+    return takes(raw, live, command)
+
+
+def takes(raw: Any, live: Live, command: Command) -> tuple[Write, ...]:
+    """The writes that a value takes, whatever it is: what was there before may go back there. Raises Unfit."""
     return tuple(
         Write((slot.device.service, slot.device.instance), slot.path, typed(value, slot, command.wire))
         for slot, value in INVERSES[live.field.rule](raw, live)
