@@ -13,6 +13,7 @@ from tests.comparison import compare
 from tests.conftest import ExpectErrors
 from tests.simulation.seeds import few, more
 from tests.simulation.world import CATALOG, THING, World, running
+from victron_twin.gx.service import SUPPRESS
 from victron_twin.twin.flat import dotted, flatten
 
 SIX = ("victron-system", "victron-battery", "victron-solarcharger", "victron-vebus", "victron-gps", "victron-settings")
@@ -211,3 +212,24 @@ def test_a_device_that_left_while_nobody_listened_is_noticed(tmp_path: Path) -> 
         made.run(10)
         assert made.reported("victron-solarcharger")["devices"]["280"]["connected"] is True
         assert THING in {s.thing for s in made.process.core.sync.shadows()}
+
+
+def test_what_changes_while_the_keepalive_has_lapsed_for_moments(tmp_path: Path) -> None:
+    """The GX publishes nothing then, is not silent for long enough to be missed, and does not say it later."""
+    with world(tmp_path, 6) as made:
+        made.run(60)
+        freeze_the_model(made)
+        before = made.gx._alive_until
+        while made.gx._alive_until == before:
+            made.run(0.5)
+        made.run(12)
+        made.gx.received(f"R/{made.site.portal_id}/keepalive", SUPPRESS)  # somebody else's
+        made.gx.deaf = True
+        made.run(60.5)
+        assert not made.gx.alive
+        made.site.panel("settings/0/Settings/CGwacs/BatteryLife/MinimumSocLimit", 33.0)
+        made.gx.flush()
+        made.run(0.5)
+        made.gx.deaf = False
+        made.run(100)
+        assert made.reported("victron-settings")["ess"]["minimumSoc"] == 33

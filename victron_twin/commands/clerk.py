@@ -58,6 +58,7 @@ class Clerk:
 
     def look(self, shadow: Shadow) -> Deferred[None] | None:
         """Decide on what is desired now; None where that is under way, and will look again."""
+        shadow.ledger.enforced = self.holds.enforced
         if self._busy:
             self._again = True
             return None
@@ -82,7 +83,6 @@ class Clerk:
         ordered = {order.path: order for order in decided.orders}
         self._waiting = {v.path: self._primary() for v in decided.verdicts if v.status is Status.PENDING}
         ledger.held = {*self._waiting, *ordered, *(ending.path for ending in decided.endings if ending.writes)}
-        ledger.enforced = self.holds.enforced()
         self._hand.only({*ordered, *self.holds.all()})
         told: list[Verdict] = []
         for ending in decided.endings:

@@ -191,9 +191,13 @@ class Hand:
         if not office.gx.live or device is None or not device.connected:
             self._begun.pop(ending.path, None)
             return Result(Outcome.SILENT)
+        may_go_on = ending.hold.keep is Keep.SETPOINT  # letting go is what being off means
         for write in ending.writes:
             before = self._before(shadow, ending.path, ending.hold.id, None)
-            result = await office.writer.setting(write, before)
+            result = await office.writer.setting(write, before, lambda: bool(self._off) and not may_go_on)
+            if result.outcome is Outcome.UNSENT:
+                self._begun.pop(ending.path, None)
+                return Result(Outcome.SILENT)  # it is looked at anew
             if result.outcome in (Outcome.KEPT, Outcome.SILENT):
                 return result
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from victron_twin.twin.desires import Status
 from victron_twin.twin.flat import Path
@@ -26,12 +27,14 @@ class Holds:
         self._thing = thing
         self._shadow = shadow
         self._kept = kept
+        self.enforced: dict[Path, Any] = {}  #: what is desired of those that are
         self._next: dict[Path, float] = {}
-        self._enforced: dict[Path, deque[float]] = {}
+        self._moved: dict[Path, deque[float]] = {}
 
     def take_up(self, kept: dict[Path, Hold]) -> None:
         """What an earlier run has left."""
         self._kept = kept
+        self.enforced.update({path: hold.asked for path, hold in kept.items() if hold.keep is Keep.ENFORCED})
 
     def __bool__(self) -> bool:
         return bool(self._kept)
@@ -45,9 +48,6 @@ class Holds:
     def setpoints(self) -> Iterator[Path]:
         """Those that are to be written again and again."""
         return (path for path, hold in self._kept.items() if hold.keep is Keep.SETPOINT and not hold.ended)
-
-    def enforced(self) -> set[Path]:
-        return {path for path, hold in self._kept.items() if hold.keep is Keep.ENFORCED}
 
     def due(self, now: float) -> list[Path]:
         """The setpoints that are to be written again."""
@@ -68,12 +68,17 @@ class Holds:
     async def begin(self, path: Path, hold: Hold, now: float) -> None:
         """A setpoint is taken: its id is used from now on."""
         self._kept[path] = hold
+        self.enforced.pop(path, None)
         await self._journal.hold(self._thing, self._shadow, path, hold, now)
 
     async def put(self, path: Path, hold: Hold | None) -> None:
         """This is what is left; None: nothing."""
         if hold == self._kept.get(path):
             return
+        if hold is not None and hold.keep is Keep.ENFORCED:
+            self.enforced[path] = hold.asked
+        else:
+            self.enforced.pop(path, None)
         if hold is None:
             del self._kept[path]
             self._next.pop(path, None)
@@ -96,7 +101,7 @@ class Holds:
 
     def enforces(self, path: Path, now: float) -> bool:
         """Whether it may be written once more against whoever moves it; counts it."""
-        times = self._enforced.setdefault(path, deque())
+        times = self._moved.setdefault(path, deque())
         while times and times[0] <= now - WITHIN:
             times.popleft()
         if len(times) >= MOST:

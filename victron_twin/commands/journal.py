@@ -69,6 +69,7 @@ class Step:
 class Record:
     """What the journal knows of one thing."""
 
+    #: Of each path the value that is known to be settled; where another was proposed both, the first None for nothing.
     settled: dict[str, dict[FieldPath, tuple[Any, ...]]]
     ids: dict[str, tuple[Any, bool]]  #: what was asked with an id, and whether it is known to be done
     holds: dict[str, dict[FieldPath, Hold]] = field(default_factory=dict)
@@ -110,7 +111,7 @@ class Journal:
         return self._worker.run(self._propose, thing, shadow, dict(leaves))
 
     def settle(self, thing: str, shadow: str, leaves: Mapping[FieldPath, Any]) -> Deferred[None]:
-        """These values stand in desired now."""
+        """These values stand in desired now; None: what was proposed does not, and nothing did before."""
         return self._worker.run(self._settle, thing, shadow, dict(leaves))
 
     def begin(self, thing: str, identity: str, asked: Any, now: float) -> Deferred[None]:
@@ -226,9 +227,10 @@ class Journal:
     def _record(self, thing: str) -> Record:
         settled: dict[str, dict[FieldPath, tuple[Any, ...]]] = {}
         rows = self._open_db.execute("SELECT shadow, path, value, proposed FROM settled WHERE thing = ?", (thing,))
-        for shadow, path, *values in rows:
-            both = tuple(json.loads(value) for value in values if value is not None)
-            settled.setdefault(shadow, {})[tuple(json.loads(path))] = both
+        for shadow, path, value, proposed in rows:
+            both = [None if value is None else json.loads(value)]
+            both += [] if proposed is None else [json.loads(proposed)]
+            settled.setdefault(shadow, {})[tuple(json.loads(path))] = tuple(both)
         ids = self._open_db.execute("SELECT id, asked, done FROM ids WHERE thing = ?", (thing,))
         used = {identity: (json.loads(asked), bool(done)) for identity, asked, done in ids}
         holds: dict[str, dict[FieldPath, Hold]] = {}
@@ -251,7 +253,11 @@ class Journal:
             db.executemany(
                 "INSERT INTO settled (thing, shadow, path, value) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET value = excluded.value, proposed = NULL",
-                [(thing, shadow, json.dumps(path), json.dumps(value)) for path, value in leaves.items()],
+                [(thing, shadow, json.dumps(p), json.dumps(value)) for p, value in leaves.items() if value is not None],
+            )
+            db.executemany(
+                "DELETE FROM settled WHERE thing = ? AND shadow = ? AND path = ?",
+                [(thing, shadow, json.dumps(path)) for path, value in leaves.items() if value is None],
             )
 
     def _begin(self, thing: str, identity: str, asked: str, now: float) -> None:

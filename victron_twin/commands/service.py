@@ -181,8 +181,12 @@ class CommandService(Service):
             if len(values) > 1:
                 old, proposed = values
                 # Reported tells, for nobody else writes it. What is desired does not: it may have been so all along.
-                ledger.settled[path] = (proposed,) if same(at(reported, path), proposed) else (old,)
-                resolved[path] = ledger.settled[path][0]
+                resolved[path] = proposed if same(at(reported, path), proposed) else old
+        for path, value in resolved.items():
+            if value is None:
+                del ledger.settled[path]  # there was none before
+            else:
+                ledger.settled[path] = (value,)
         if resolved:
             self._write_down(shadow, resolved)
         self._decide(shadow)
@@ -190,7 +194,7 @@ class CommandService(Service):
     def propose(self, shadow: Shadow, leaves: Flat) -> Deferred[None]:
         values = self._by_field(shadow, leaves)
         for path, value in values.items():
-            shadow.ledger.settled[path] = (*shadow.ledger.settled.get(path, ())[:1], value)
+            shadow.ledger.settled[path] = (shadow.ledger.settled.get(path, (None,))[0], value)
         return self.journal.propose(shadow.thing, shadow.name, values)
 
     def accepted(self, shadow: Shadow, leaves: Flat) -> None:

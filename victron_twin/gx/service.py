@@ -27,6 +27,10 @@ from .session import Session
 
 #: The GX publishes for 60 s after a keepalive; 62 s is too late, in s.
 KEEPALIVE = 27.0
+#: For so long the GX publishes after it has heard a keepalive, in s.
+ALIVE = 60.0
+#: What is read with each keepalive, because that has no answer: every GX has it, and it never moves by itself.
+ANSWERED = "platform/0/Firmware/Installed/Version"
 #: Neither heartbeat (each 3 s) nor value for this long: the GX is silent, in s.
 SILENCE = 15.0
 #: Silent for this long on an open connection: it is half open, or the broker is stuck, in s.
@@ -130,6 +134,8 @@ class GXService(MultiService):
         self._alive.clock = self._watch.clock = clock
         self._last = clock.seconds()
         self._connected_at = 0.0
+        self._asked = 0.0  # when the last keepalive was sent
+        self._alive_until: float | None = None  # as far as the GX has shown that it heard one
         self._live_since: float | None = None
         self._notices: dict[bytes, Callable[[bytes], None]] = {}
         self._wrong = ""
@@ -212,7 +218,7 @@ class GXService(MultiService):
         self.status.problem = ""
         if not self._told:  # else it is told when all is well again
             self._log.info("Connected to the GX at {host}", host=self.status.host)
-        self._notices, self._wrong, self._useless = {}, "", ""
+        self._notices, self._wrong, self._useless, self._alive_until = {}, "", "", None
         session.subscribe("N/+/system/0/Serial").addErrback(self._refused)
         if self._configured or self.twin.portal:
             self._open(self._configured or self.twin.portal or "")
@@ -241,6 +247,7 @@ class GXService(MultiService):
             prefix + b"heartbeat": self._heartbeat,
             prefix + b"full_publish_completed": self._rounds.completed,
             prefix + b"keepalive": lambda payload: None,
+            prefix + ANSWERED.encode(): self._answered,
         }
         session.subscribe(f"N/{portal}/#").addErrback(self._refused)
         self._picture.connected()
@@ -304,7 +311,18 @@ class GXService(MultiService):
 
     def _keep_alive(self, options: bytes = SUPPRESS) -> None:
         if self._session is not None and self.twin.portal:
+            self._asked = self._clock.seconds()
             self._session.publish(f"R/{self.twin.portal}/keepalive", options)
+            self._session.publish(f"R/{self.twin.portal}/{ANSWERED}", b"")
+
+    def _answered(self, payload: bytes) -> None:
+        """The GX has heard the last keepalive. Where it may not have heard one in time before, it published nothing
+        for a while, and does not say what it left out: ask for everything."""
+        self.twin.receive(f"N/{self.twin.portal}/{ANSWERED}".encode(), payload, self._last)
+        lapsed = self._alive_until is not None and self._asked > self._alive_until
+        self._alive_until = self._asked + ALIVE
+        if lapsed and self.live:
+            self._rounds.begin()
 
     def _begin_live(self, now: float) -> None:
         self._live_since = now

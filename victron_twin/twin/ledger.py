@@ -52,8 +52,8 @@ class Patch:
 class Ledger:
     """One shadow. ``acknowledged`` are the leaves of reported that the backend is known to hold, ``desired`` is the
     section that it was last seen to hold, ``settled`` what was last made of its desires. ``held`` are fields whose
-    desire is under way: they are reported with what became of it, not before. Of ``enforced`` ones the desire stays as
-    it is when the reported value moves.
+    desire is under way: they are reported with what became of it, not before. What is ``enforced``, by its path, stays
+    desired when the reported value moves.
     """
 
     acknowledged: Flat = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Ledger:
     settled: dict[Path, tuple[Any, ...]] = field(default_factory=dict)
     limit: int = REPORTED_LIMIT
     held: set[Path] = field(default_factory=set)
-    enforced: set[Path] = field(default_factory=set)
+    enforced: Mapping[Path, Any] = field(default_factory=dict)
     reads: int = 0
     _fit: Fit = field(default_factory=Fit)
     _turns: int = 0  #: of what is acknowledged, other than by a patch that said what the sheet says
@@ -245,7 +245,7 @@ class Ledger:
         followed: Flat = {}
         for path, value in changed.items() if self.desired or self.settled else ():
             asked = at(self.desired, path) if path[0] != COMMANDS else None
-            if path in self.enforced:
+            if path in self.enforced and same(asked, self.enforced[path]):
                 continue
             if asked is None:
                 if path in self.settled:
