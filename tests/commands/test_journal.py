@@ -10,6 +10,8 @@ from twisted.internet.defer import Deferred
 
 from victron_twin.commands.journal import IDS_KEPT, Journal, Record, Step
 from victron_twin.state import StateError
+from victron_twin.twin.holds import Hold, Keep
+from victron_twin.twin.writes import Write
 from victron_twin.worker import InlineWorker
 
 
@@ -32,8 +34,32 @@ def test_both_values_count_until_one_is_known_to_have_arrived(tmp_path: Path) ->
     now(journal.propose("van", "victron-vebus", {("mode",): "Off", ("input1", "currentLimit"): 12.5}))
     now(journal.close())
     record: Record = now(opened(path).record("van"))
-    assert record.settled == {"victron-vebus": {("mode",): ("On", "Off"), ("input1", "currentLimit"): (12.5,)}}
+    assert record.settled == {"victron-vebus": {("mode",): ("On", "Off"), ("input1", "currentLimit"): (None, 12.5)}}
     assert now(opened(path).record("boat")).settled == {}
+
+
+def test_what_was_proposed_and_did_not_arrive_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "commands.sqlite"
+    journal = opened(path)
+    now(journal.propose("van", "victron-vebus", {("mode",): "Off"}))
+    now(journal.settle("van", "victron-vebus", {("mode",): None}))
+    now(journal.close())
+    assert now(opened(path).record("van")).settled == {}
+
+
+def test_holds_are_kept_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "commands.sqlite"
+    journal = opened(path)
+    asked = {"value": -500, "id": "s-1", "expires": "2030-01-01T00:00:00Z"}
+    back = (Write(("hub4", "0"), "/Overrides/Setpoint", 50.0),)
+    hold = Hold(Keep.SETPOINT, asked, ("hub4", "0"), back=back, until=2e9, lapses=60.0, id="s-1")
+    now(journal.hold("van", "victron-system", ("setpoints", "grid"), hold, 1e9))
+    now(journal.hold("van", "victron-vebus", ("mode",), Hold(Keep.ENFORCED, "On", ("vebus", "276"), "On")))
+    now(journal.forget("van", "victron-vebus", ("mode",)))
+    now(journal.close())
+    record: Record = now(opened(path).record("van"))
+    assert record.holds == {"victron-system": {("setpoints", "grid"): hold}}
+    assert record.ids == {"s-1": (asked, True)}
 
 
 def test_the_id_of_an_action_is_used_from_before_it_is_done(tmp_path: Path) -> None:

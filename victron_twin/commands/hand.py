@@ -95,6 +95,9 @@ class Hand:
     async def _set(self, shadow: Shadow, order: Order, life: Life) -> Verdict:
         path, before, hold = order.path, self._holds.get(order.path), order.hold
         guarded = hold is not None and hold.keep is Keep.GUARDED
+        if shadow.ledger.settled.pop(path, None) is not None:
+            # From here on the GX may have another value than the one that was settled, which is then news again.
+            await self._office.journal.settle(self._office.thing, shadow.name, {path: None})
         if guarded:
             await self._holds.put(path, hold)  # the way back is known before anything is written
         result = await self._write(shadow, order, life)

@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 
 from victron_twin.gx.service import GXService
 from victron_twin.twin.devices import Slot
+from victron_twin.twin.readings import is_number
 from victron_twin.twin.writes import Write
 
 #: An echo comes within 45 ms; what has none by then is read, in s.
@@ -134,6 +135,6 @@ class Writer:
 
 def _equal(heard: Any, raw: Any) -> bool:
     """Equal but for the noise of a float32: 12.300000190734863 is 12.3."""
-    if isinstance(heard, float) or isinstance(raw, float):
-        return isinstance(heard, int | float) and abs(heard - raw) <= 1e-6 * max(1.0, abs(raw))
+    if is_number(heard) and is_number(raw):
+        return abs(heard - raw) <= 1e-6 * max(1.0, abs(raw))
     return bool(heard == raw)

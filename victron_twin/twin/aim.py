@@ -23,7 +23,8 @@ RawRule = Callable[[str, str], str]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a desired leaf is aimed at; ``command`` None: it cannot be written, and ``reason`` says why."""
+    """What a desired leaf is aimed at; ``command`` None: it cannot be written, and ``reason`` says why, where anything
+    was asked at all."""
 
     path: Path
     asked: Any
@@ -48,6 +49,8 @@ def targets(shadow: str, section: Mapping[str, Any], twin: Twin, raw: RawRule, a
             command, reason = _raw(service or twin.catalog.shadows[shadow].services[0], device, name, twin, raw)
         if command is not None:
             yield Target(path, asked, device, name, command)
+        elif asked == {}:
+            yield Target(path, asked, device, name, None)  # what was withdrawn leaves it, and a delta with it
         elif isinstance(asked, Mapping):
             yield from targets(shadow, asked, twin, raw, path)
         else:

@@ -47,7 +47,8 @@ def plan(shadow: str, desired: Mapping[str, Any], known: Known) -> Plan:
     clear: list[Path] = []
     for target in aimed:
         if target.command is None:
-            verdicts.append(Verdict(target.path, target.asked, Status.REJECTED, target.reason))
+            if target.reason:
+                verdicts.append(Verdict(target.path, target.asked, Status.REJECTED, target.reason))
             clear.append(target.path)
         elif target.path not in told and _is_to_be_decided(target, known):
             decided = _decide(shadow, target, target.command, known)
