@@ -32,7 +32,7 @@ def test_both_values_count_until_one_is_known_to_have_arrived(tmp_path: Path) ->
     now(journal.propose("van", "victron-vebus", {("mode",): "Off", ("input1", "currentLimit"): 12.5}))
     now(journal.close())
     record: Record = now(opened(path).record("van"))
-    assert record.settled == {"victron-vebus": {("mode",): ("On", "Off"), ("input1", "currentLimit"): (12.5,)}}
+    assert record.settled == {"victron-vebus": {("mode",): ("On", "Off"), ("input1", "currentLimit"): (None, 12.5)}}
     assert now(opened(path).record("boat")).settled == {}
 
 

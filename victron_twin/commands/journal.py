@@ -69,7 +69,7 @@ class Step:
 class Record:
     """What the journal knows of one thing."""
 
-    settled: dict[str, dict[FieldPath, tuple[Any, ...]]]
+    settled: dict[str, dict[FieldPath, tuple[Any, ...]]]  #: a proposed value too; None before it: none was settled
     ids: dict[str, tuple[Any, bool]]  #: what was asked with an id, and whether it is known to be done
     holds: dict[str, dict[FieldPath, Hold]] = field(default_factory=dict)
 
@@ -226,9 +226,9 @@ class Journal:
     def _record(self, thing: str) -> Record:
         settled: dict[str, dict[FieldPath, tuple[Any, ...]]] = {}
         rows = self._open_db.execute("SELECT shadow, path, value, proposed FROM settled WHERE thing = ?", (thing,))
-        for shadow, path, *values in rows:
-            both = tuple(json.loads(value) for value in values if value is not None)
-            settled.setdefault(shadow, {})[tuple(json.loads(path))] = both
+        for shadow, path, value, proposed in rows:
+            values = ("null" if value is None else value, *(() if proposed is None else (proposed,)))
+            settled.setdefault(shadow, {})[tuple(json.loads(path))] = tuple(map(json.loads, values))
         ids = self._open_db.execute("SELECT id, asked, done FROM ids WHERE thing = ?", (thing,))
         used = {identity: (json.loads(asked), bool(done)) for identity, asked, done in ids}
         holds: dict[str, dict[FieldPath, Hold]] = {}

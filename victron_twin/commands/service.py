@@ -190,7 +190,7 @@ class CommandService(Service):
     def propose(self, shadow: Shadow, leaves: Flat) -> Deferred[None]:
         values = self._by_field(shadow, leaves)
         for path, value in values.items():
-            shadow.ledger.settled[path] = (*shadow.ledger.settled.get(path, ())[:1], value)
+            shadow.ledger.settled[path] = (shadow.ledger.settled.get(path, (None,))[0], value)
         return self.journal.propose(shadow.thing, shadow.name, values)
 
     def accepted(self, shadow: Shadow, leaves: Flat) -> None:
