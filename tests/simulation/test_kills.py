@@ -355,7 +355,7 @@ def test_killed_between_two_steps(kind: Kind, tmp_path: Path) -> None:
 @ways
 @few
 def test_killed_in_an_operation_on_the_disk(kind: Kind, done: bool, tmp_path: Path) -> None:
-    check_operations(kind, tmp_path, done, STRIDE or 3)
+    check_operations(kind, tmp_path, done, STRIDE or 2)
 
 
 @pytest.mark.slow
