@@ -13,16 +13,15 @@ from typing import Any
 
 import pytest
 
+from tests.simulation.command_checks import audited, check_audit, check_settled
 from tests.simulation.odd import CONFIG, odd_van
 from tests.simulation.seeds import few, more
-from tests.simulation.test_convergence import PEACE, SIX, Mischief, differences, freeze_the_model, world
+from tests.simulation.test_convergence import PEACE, Mischief, differences, freeze_the_model, world
 from tests.simulation.world import THING, World
-from victron_twin.commands import chain
-from victron_twin.commands.audit import listed
 from victron_twin.commands.hand import BEGINNINGS
 from victron_twin.commands.writer import TRIES
 from victron_twin.simulator.bus import Value
-from victron_twin.twin.desires import at, moment
+from victron_twin.twin.desires import moment
 from victron_twin.twin.holds import Keep
 from victron_twin.twin.twin import iso
 
@@ -99,7 +98,7 @@ class Cloud:
         self.ids: list[str] = []
         self.held: list[tuple[str, Any, float, float]] = []  #: topic, value, from when, until when
         self.off: list[tuple[float, float]] = []
-        self._said: list[tuple[str, tuple[str, ...], Any]] = []
+        self.said: list[tuple[str, tuple[str, ...], Any]] = []
         self._numbers = 0
 
     def wish(self) -> None:
@@ -109,21 +108,21 @@ class Cloud:
 
     def set(self) -> None:
         shadow, path, values = self.random.choice(WISHES)
-        self._say(shadow, path, self.random.choice(values))
+        self.say(shadow, path, self.random.choice(values))
 
-    def _say(self, shadow: str, path: tuple[str, ...], asked: Any) -> None:
+    def say(self, shadow: str, path: tuple[str, ...], asked: Any) -> None:
         desired: Any = asked
         for key in reversed(path):
             desired = {key: desired}
         if asked is not None:
-            self._said.append((shadow, path, asked))
+            self.said.append((shadow, path, asked))
         self.world.update(shadow, {"state": {"desired": desired}})
 
     def act(self) -> None:
         again = self.ids and self.random.random() < 0.2
         identity = self.random.choice(self.ids) if again else f"id-{len(self.ids)}"
         self.ids.append(identity)
-        self._say("victron-vebus", ("redetectSystem",), self._dated(1, identity, [-10, 20, 300]))
+        self.say("victron-vebus", ("redetectSystem",), self._dated(1, identity, [-10, 20, 300]))
 
     def hold(self) -> None:
         path, values, topic, _ = self.random.choice(SETPOINTS)
@@ -131,15 +130,15 @@ class Cloud:
         asked = self._dated(self.random.choice(values), f"s-{self._numbers}", [-10, 30, 120, 300])
         now = self.world.clock.seconds()
         self.held.append((topic, asked["value"], now, moment(asked["expires"]) or 0.0))
-        self._say("victron-system", path, asked)
+        self.say("victron-system", path, asked)
 
     def withdraw(self) -> None:
-        self._say("victron-system", self.random.choice(SETPOINTS)[0], None)
+        self.say("victron-system", self.random.choice(SETPOINTS)[0], None)
 
     def repeat(self) -> None:
         """An old desire comes back."""
-        if self._said:
-            self._say(*self.random.choice(self._said))
+        if self.said:
+            self.say(*self.random.choice(self.said))
 
     def _dated(self, value: Any, identity: str, seconds: list[float]) -> dict[str, Any]:
         expires = iso(self.world.clock.seconds() + self.random.choice(seconds))
@@ -189,13 +188,6 @@ def check_writes(made: World, cloud: Cloud) -> None:
             assert (topic, value) == (topic, safe.get(topic)), step
 
 
-def audited(made: World) -> list[dict[str, Any]]:
-    """All steps of the audit log, oldest first."""
-    lines = [line for path in listed(made.folder / "audit") for line in path.read_bytes().splitlines()]
-    entries = [entry for entry in map(chain.read, lines) if entry is not None]
-    return [entry for entry in entries if not chain.opens_file(entry)]
-
-
 def check_holds(made: World) -> None:
     """Nothing is left but what is enforced, and no setpoint stands."""
     record = made.process.core.commands._offices[THING].record
@@ -207,25 +199,6 @@ def check_holds(made: World) -> None:
 
 def check_actions(made: World, cloud: Cloud) -> None:
     assert len(made.site.actions) <= len(set(cloud.ids))
-
-
-def check_settled(made: World) -> None:
-    for name in SIX:
-        document = made.shadow(name)
-        state = document["state"]
-        assert "delta" not in state, (name, state["delta"], state["reported"].get("commands"))
-        statuses = [c["status"] for c in state["reported"].get("commands", {}).values()]
-        assert "pending" not in statuses
-
-
-def check_truth(made: World) -> None:
-    """What was last told as applied is so, unless something has moved it since: reported tells what is."""
-    for step in made.steps():
-        assert step["result"], step
-        assert step["step"] in ("received", "refused", "written", "confirmed", "settled")
-    written = [s for s in made.steps() if s["step"] == "written"]
-    # A kill between the note and the message leaves a line more, never one less.
-    assert len(written) >= len(made.gx.writes)
 
 
 def run(seed: int, tmp_path: Path, seconds: float = 900.0) -> None:
@@ -248,7 +221,7 @@ def run(seed: int, tmp_path: Path, seconds: float = 900.0) -> None:
         check_holds(made)
         check_actions(made, cloud)
         check_settled(made)
-        check_truth(made)
+        check_audit(made)
 
 
 @pytest.mark.parametrize("seed", few())
@@ -260,40 +233,3 @@ def test_commands_under_faults(seed: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", more(24))
 def test_commands_under_faults_more_seeds(seed: int, tmp_path: Path) -> None:
     run(seed, tmp_path)
-
-
-@pytest.mark.parametrize("kind", ["setting", pytest.param("two settings", marks=pytest.mark.slow), "action"])
-def test_killed_between_any_two_steps(kind: str, tmp_path: Path) -> None:
-    """Whatever happens next when the process is killed: completed or told as unconfirmed, the action not repeated."""
-    steps, finished = 0, False
-    while not finished:
-        steps += 1
-        folder = tmp_path / str(steps)
-        folder.mkdir()
-        with world(folder, 1, VICTRON_TWIN_COMMANDS="all") as van:
-            van.run(20)
-            asked: Any = {"value": 1, "id": "a-1", "expires": iso(van.clock.seconds() + 300)}
-            shadow, field, value = {
-                "setting": ("victron-vebus", ("mode",), "Charger Only"),
-                "two settings": ("victron-settings", ("ess", "mode"), "Keep batteries charged"),
-                "action": ("victron-vebus", ("redetectSystem",), asked),
-            }[kind]
-            desired: Any = value
-            for key in reversed(field):
-                desired = {key: desired}
-            van.update(shadow, {"state": {"desired": desired}})
-            ran = van.step(steps)
-            finished = ran < steps or van.clock.seconds() > van.began + 26
-            van.restart()
-            van.run(40)
-            status = van.result(shadow, ".".join(field))["status"]
-            assert (
-                status in {"setting": {"applied"}, "two settings": {"applied"}, "action": {"sent", "unconfirmed"}}[kind]
-            )
-            assert "delta" not in van.shadow(shadow)["state"], steps
-            if kind == "action":
-                assert len(van.site.actions) <= 1
-                assert status == "unconfirmed" or len(van.site.actions) == 1
-            else:
-                assert at(van.reported(shadow), field) == value
-                assert len(van.gx.writes) <= 2 * (2 if kind == "two settings" else 1)

@@ -37,7 +37,7 @@ from victron_twin.simulator.broker import Broker
 from victron_twin.simulator.gx import GX
 from victron_twin.simulator.memory import BrokerEndpoint
 from victron_twin.simulator.site import Site
-from victron_twin.worker import InlineWorker
+from victron_twin.worker import InlineWorker, Worker
 
 START = 1_718_877_600.0  # a June morning
 PASSWORD = "secret"
@@ -102,7 +102,7 @@ class Process:
             lambda gx: self._connect(world, gx),
             self.backend,
             Primaries(world.folder / "primaries.json"),
-            Journal(world.folder / "commands.sqlite", InlineWorker()),
+            Journal(world.folder / "commands.sqlite", world.worker()),
             Switch(world.folder / "commands.off"),
             self.fatal.append,
             self._keeper.cloud,
@@ -131,7 +131,10 @@ class Process:
 
 
 class World:
-    """A GX, a folder, and the process that is running."""
+    """A GX, a folder, and the process that is running.
+
+    ``worker`` makes those which a process reads and writes its files with.
+    """
 
     def __init__(
         self,
@@ -140,8 +143,10 @@ class World:
         period: float = 20.0,
         firmware: str = "v3.70",
         site: Callable[..., Site] = Site.van,
+        worker: Callable[[], Worker] = InlineWorker,
         **options: str,
     ) -> None:
+        self.worker = worker
         self.clock = Clock()
         self.clock.advance(START)
         self.began = START
@@ -161,7 +166,7 @@ class World:
 
     def keeper(self, clock: IReactorTime) -> Keeper:
         """The store of the folder, opened anew for each process."""
-        self.local = LocalBackend(self.folder / "shadows.sqlite", clock, InlineWorker())
+        self.local = LocalBackend(self.folder / "shadows.sqlite", clock, self.worker())
         return Keeper(self.local, self.local._file.close)  # the kernel closes it
 
     def run(self, seconds: float) -> None:
@@ -172,8 +177,12 @@ class World:
             coming = calls[0].getTime() if calls else end
             if not calls or coming > end:
                 break
-            self.clock.advance(max(0.0, coming - self.clock.seconds()))
-        self.clock.advance(max(0.0, end - self.clock.seconds()))
+            self.advance(coming)
+        self.advance(end)
+
+    def advance(self, to: float) -> None:
+        """Let what is due until then happen at once."""
+        self.clock.advance(max(0.0, to - self.clock.seconds()))
 
     def step(self, count: int) -> int:
         """Let so many calls of the running process happen, one after the other; how many there were within 10 s."""
