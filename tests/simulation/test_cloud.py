@@ -14,6 +14,7 @@ from random import Random
 
 import pytest
 
+from tests.simulation.command_checks import check_audit, check_settled
 from tests.simulation.seeds import few, more
 from tests.simulation.test_command_invariants import (
     Cloud as Application,
@@ -21,8 +22,6 @@ from tests.simulation.test_command_invariants import (
 from tests.simulation.test_command_invariants import (
     check_actions,
     check_holds,
-    check_settled,
-    check_truth,
     check_writes,
 )
 from tests.simulation.test_convergence import PEACE, SIX, Mischief, differences, freeze_the_model
@@ -149,7 +148,7 @@ def check_commands(seed: int, tmp_path: Path, faults: tuple[str, ...], seconds: 
         check_holds(made)
         check_actions(made, application)
         check_settled(made)
-        check_truth(made)
+        check_audit(made)
 
 
 @pytest.mark.parametrize("seed", few(6))

@@ -79,8 +79,8 @@ class CommandMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="victron-twin-", dir=MEMORY if MEMORY.is_dir() else None))
         (self.folder / "twin.toml").write_text(CONFIGURED)
-        config = {"VICTRON_TWIN_CONFIG": str(self.folder / "twin.toml")}
-        self.world = WatchedWorld(self.folder, 1, site=odd_van, **config)
+        config = str(self.folder / "twin.toml")
+        self.world = WatchedWorld(self.folder, 1, site=odd_van, VICTRON_TWIN_CONFIG=config)
         self.restore_paho = simulate_paho(self.world.clock)
         self.cloud = Cloud(self.world, Random(1))
         self.away: set[tuple[str, int]] = set()
@@ -294,7 +294,7 @@ class CommandMachine(RuleBasedStateMachine):
 def _is_told(asked: Any, result: dict[str, Any]) -> bool:
     """The text of an object may be in another order."""
     if isinstance(asked, Mapping | list):
-        return str(asked["id"] if isinstance(asked, Mapping) and "id" in asked else "") == result["id"]
+        return bool(str(asked["id"] if isinstance(asked, Mapping) and "id" in asked else "") == result["id"])
     return bool(result["value"] == ("" if asked is None else shorten(asked)))
 
 

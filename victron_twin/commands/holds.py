@@ -26,10 +26,10 @@ class Holds:
         self._journal = journal
         self._thing = thing
         self._shadow = shadow
-        self._kept = kept
         self.enforced: dict[Path, Any] = {}  #: what is desired of those that are
         self._next: dict[Path, float] = {}
         self._moved: dict[Path, deque[float]] = {}
+        self.take_up(kept)
 
     def take_up(self, kept: dict[Path, Hold]) -> None:
         """What an earlier run has left."""
