@@ -79,8 +79,8 @@ class CommandMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="victron-twin-", dir=MEMORY if MEMORY.is_dir() else None))
         (self.folder / "twin.toml").write_text(CONFIGURED)
-        config = {"VICTRON_TWIN_CONFIG": str(self.folder / "twin.toml")}
-        self.world = WatchedWorld(self.folder, 1, site=odd_van, **config)
+        config = str(self.folder / "twin.toml")
+        self.world = WatchedWorld(self.folder, 1, site=odd_van, VICTRON_TWIN_CONFIG=config)
         self.restore_paho = simulate_paho(self.world.clock)
         self.cloud = Cloud(self.world, Random(1))
         self.away: set[tuple[str, int]] = set()
@@ -299,7 +299,7 @@ def _is_told(asked: Any, result: dict[str, Any]) -> bool:
 
 
 def _near(one: Any, other: Any) -> bool:
-    return isinstance(one, int | float) and isinstance(other, int | float) and abs(one - other) < 0.05
+    return isinstance(one, int | float) and isinstance(other, int | float) and bool(abs(one - other) < 0.05)
 
 
 def test_any_sequence_ends_well() -> None:
