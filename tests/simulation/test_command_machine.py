@@ -294,7 +294,8 @@ class CommandMachine(RuleBasedStateMachine):
 def _is_told(asked: Any, result: dict[str, Any]) -> bool:
     """The text of an object may be in another order."""
     if isinstance(asked, Mapping | list):
-        return str(asked["id"] if isinstance(asked, Mapping) and "id" in asked else "") == result["id"]
+        identity = str(asked["id"]) if isinstance(asked, Mapping) and "id" in asked else ""
+        return bool(identity == result["id"])
     return bool(result["value"] == ("" if asked is None else shorten(asked)))
 
 
