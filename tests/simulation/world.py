@@ -191,7 +191,7 @@ class World:
             coming = min((call.getTime() for call in self.clock.getDelayedCalls()), default=end)
             if coming > end:
                 return done
-            self.clock.advance(max(0.0, coming - self.clock.seconds()))
+            self.advance(coming)
         return count
 
     def restart(self) -> None:
