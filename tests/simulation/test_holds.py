@@ -113,6 +113,14 @@ def test_it_is_let_go_of_when_it_is_desired_no_more(van: World) -> None:
     assert van.site.value(GRID) != -500
 
 
+def test_what_a_withdrawal_leaves_in_desired_is_cleared(van: World) -> None:
+    van.update("victron-system", {"state": {"desired": {"setpoints": {"grid": None}}}})
+    van.run(10)
+    state = van.shadow("victron-system")["state"]
+    assert "setpoints" not in state.get("desired", {})
+    assert "delta" not in state
+
+
 def test_it_is_let_go_of_when_the_shadow_is_deleted(van: World) -> None:
     hold(van)
     van.run(10)
