@@ -51,11 +51,6 @@ class Clerk:
         """Whether a desire is being decided or executed."""
         return self._busy
 
-    @property
-    def commands(self) -> dict[Path, str]:
-        """How far each has come that is under way, in the words of :mod:`~victron_twin.commands.life`."""
-        return {path: progress.state for path, (_, progress, _) in self._lives.items() if progress.state not in ENDS}
-
     def look(self, shadow: Shadow) -> Deferred[None] | None:
         """Decide on what is desired now; None where that is under way, and will look again."""
         shadow.ledger.enforced = self.holds.enforced

@@ -101,9 +101,9 @@ class Hand:
         if guarded:
             await self._holds.put(path, hold)  # the way back is known before anything is written
         result = await self._write(shadow, order, life)
+        if guarded and result.outcome in (Outcome.UNSENT, Outcome.KEPT):
+            await self._holds.put(path, before if before != hold else None)  # nothing of it is there to go back
         if result.outcome is Outcome.UNSENT:
-            if guarded:
-                await self._holds.put(path, before if before != hold else None)
             return _verdict(order, Status.REJECTED, self._off or "commands were off")
         if result.outcome is Outcome.SILENT:
             begun = self._begun[path] = self._begun.get(path, 0) + 1
@@ -113,8 +113,6 @@ class Hand:
                 return _verdict(order, Status.PENDING, "the GX is not there")
             return _verdict(order, Status.UNCONFIRMED, "the GX did not answer")
         if result.outcome is Outcome.KEPT:
-            if guarded:
-                await self._holds.put(path, before if before != hold else None)
             return _verdict(order, Status.REJECTED, f"the GX keeps {result.value}")
         await self._holds.put(path, None if hold is None else self._as_it_is(path, hold))
         return _verdict(order, Status.APPLIED, _another(result))

@@ -109,7 +109,7 @@ class ShadowSync(Service):
     def look_again(self, shadow: Shadow) -> None:
         """Read it once more: something may have changed that makes no delta."""
         if not (shadow.busy or shadow.stale) and self.clock.seconds() >= shadow.not_before:
-            shadow.stale = shadow.due = True
+            shadow.stale = True  # and no more: what is not due waits for its cadence
             self._send(shadow)
 
     def repair(self, shadow: Shadow, left: Flat, behind: Collection[Path]) -> None:
