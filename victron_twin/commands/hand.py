@@ -13,7 +13,7 @@ from victron_twin.gx.service import GXService
 from victron_twin.shadows.parts import Shadow
 from victron_twin.shadows.sync import ShadowSync
 from victron_twin.twin.desires import Ending, Order, Status, Verdict
-from victron_twin.twin.flat import Path
+from victron_twin.twin.flat import Path, within
 from victron_twin.twin.holds import Hold, Keep
 from victron_twin.twin.policy import Policy
 from victron_twin.twin.writes import Write
@@ -122,7 +122,7 @@ class Hand:
         twin = self._office.gx.twin
         twin.sheets(self._office.clock.seconds())  # what was heard is looked at
         fields = twin.device(*hold.device).fields
-        live = fields.get(path[2:] if path[0] == "devices" else path)
+        live = fields.get(within(path))
         shown = live.shown if live is not None else None
         return replace(hold, shown=shown, asked=shown if hold.keep is Keep.ENFORCED else hold.asked)
 

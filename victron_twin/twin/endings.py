@@ -8,7 +8,7 @@ from typing import Any
 
 from .desires import SKEW, Ending, Known, Status, Verdict, at, is_new
 from .devices import Device
-from .flat import Path
+from .flat import Path, within
 from .holds import Hold, Keep
 from .readings import Value
 from .shadow import same
@@ -89,5 +89,5 @@ def _shown(path: Path, hold: Hold, known: Known) -> Value:
     device = known.twin.devices.get(hold.device)
     if device is None or not (known.live and device.connected):
         return None
-    live = device.fields.get(path[2:] if path[0] == "devices" else path)
+    live = device.fields.get(within(path))
     return live.shown if live is not None else None

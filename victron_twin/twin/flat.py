@@ -51,6 +51,11 @@ def overlaid(section: Mapping[str, Any], flat: Mapping[Path, Any]) -> dict[str, 
     return made
 
 
+def within(path: Path) -> Path:
+    """A field's path in its device: without ``devices.<instance>`` before it."""
+    return path[2:] if path[0] == "devices" else path
+
+
 def dotted(path: Iterable[str]) -> str:
     """``devices.280.pv.power``."""
     return ".".join(path)

@@ -11,7 +11,7 @@ from typing import Any
 
 from victron_twin.catalog.commands import Command
 
-from .flat import Path, dotted
+from .flat import Path, dotted, within
 
 #: Writes a minute to one point that is kept in flash, unless configured.
 RATE = 6
@@ -115,7 +115,7 @@ def names_of(shadow: str, path: Path, entry: str = "") -> tuple[str, ...]:
 
     The last counts for the primary too, which is addressed at the top: a rule for one device holds whatever it is.
     """
-    name = path[2:] if path[0] == "devices" else path
+    name = within(path)
     device = (f"{shadow}.devices.{entry}.{dotted(name)}",) if entry else ()
     return tuple(dict.fromkeys((f"{shadow}.{dotted(name)}", f"{shadow}.{dotted(path)}", *device)))
 

@@ -9,7 +9,7 @@ from victron_twin.catalog import Catalog
 from victron_twin.catalog.model import Field
 from victron_twin.health import Health
 from victron_twin.shadows.parts import Source
-from victron_twin.twin.flat import Path, dotted, nest
+from victron_twin.twin.flat import Path, dotted, nest, within
 
 #: Fields of this priority stand at the top of their table; the rest can be unfolded.
 FIRST = 9
@@ -58,7 +58,7 @@ class Pieces:
 
     def _fields(self, rows: Mapping[Path, Field]) -> dict[str, dict[str, Any]]:
         """By name and in the catalogue's order; those of all devices of the shadow as one."""
-        by_name = {dotted(path[2:] if path[0] == "devices" else path): row for path, row in rows.items()}
+        by_name = {dotted(within(path)): row for path, row in rows.items()}
 
         def place(name: str) -> tuple[int, str]:
             row = by_name[name]
