@@ -2,6 +2,8 @@
 .PHONY: help demo test lint matrix clean
 
 FAST = -m "not integration and not slow"
+# The order of sets comes of it, and so a part of what a simulation does: a seed that failed fails again.
+export PYTHONHASHSEED ?= 0
 EXTRAS ?= greengrass,lint,test,types
 NEWEST = .venv-test
 OLDEST = .venv-oldest

@@ -298,6 +298,8 @@ class CloudSync:
             return False
         last = self._synced[key]
         if task.version > last.seen:
+            if task.version > last.seen + 1:
+                self._lose(key, f"the cloud's versions from {last.seen + 1} are taken for done: {task.version} is here")
             self._synced[key] = replace(last, cloud=task.version, seen=task.version)
         return True
 

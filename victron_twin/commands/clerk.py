@@ -57,7 +57,7 @@ class Clerk:
         if self._busy:
             self._again = True
             return None
-        if shadow.stale or not (shadow.ledger.desired or self.waits):
+        if shadow.stale or shadow.put_back or not (shadow.ledger.desired or self.waits):
             return None
         self._busy = True
         return Deferred.fromCoroutine(self._rounds(shadow))
@@ -223,7 +223,8 @@ class Clerk:
         shadow.ledger.held.difference_update(final)
         shown = self._office.sync.shown(shadow)
         unshown = tuple(p for p in final if not any(leaf[: len(p)] == p for leaf in shown))
-        settlement = Settlement(final, (*clear, *unshown), reads)
+        cleared = (*clear, *unshown)
+        settlement = Settlement(tuple(p for p in final if p not in cleared), cleared, reads)
         return await self._office.sync.settle(shadow, settlement)
 
 

@@ -5,7 +5,8 @@ a null among other values is lost then: the cloud keeps a value that nobody repo
 that the cloud's own document is read after a delete, after a start and after a lost link.
 
 A value that is left behind is set again as the cloud has it, so that there is something to delete; the sync then sees
-a value that nobody wants, and deletes it, with quiet around it. A value that did not arrive is written again.
+a value that nobody wants, and deletes it, with quiet around it. A value that did not arrive is written again. A desire
+that was cleared here and is still in the cloud is desired here once more, to be decided and cleared as before.
 """
 
 from __future__ import annotations
@@ -58,11 +59,15 @@ class CloudSide(Protocol):
 
 @dataclass(slots=True)
 class Seen:
-    """The last look at a shadow: what the cloud had too much, and what it had not as it was acknowledged."""
+    """The last look at a shadow: what the cloud had too much, and what it had not as it was acknowledged.
+
+    ``desired`` is what is desired there and not here.
+    """
 
     at: float = 0.0
     left: Flat = field(default_factory=dict)
     behind: Flat = field(default_factory=dict)
+    desired: Flat = field(default_factory=dict)
     looks: int = 0
 
 
@@ -178,33 +183,41 @@ class CloudView(Service):
         here = shadow.ledger.acknowledged
         seen = Seen(
             self._clock.seconds(),
-            {path: value for path, value in cloud.items() if not _touches(path, here)},
+            _beside(cloud, here),
             {path: value for path, value in here.items() if cloud.get(path) != value},
+            _beside(flatten(document["state"].get("desired") or {}), flatten(shadow.ledger.desired)),
         )
         key = shadow.thing, shadow.name
         before = self._seen.pop(key, Seen())
         seen.looks = before.looks + 1
-        if not seen.left and (not seen.behind or seen.looks > MOST_LOOKS):
+        if not (seen.left or seen.desired) and (not seen.behind or seen.looks > MOST_LOOKS):
             shadow.unverified = False
             return
         self._seen[key] = seen
         left = {path: value for path, value in seen.left.items() if path in before.left}
         behind = [path for path, value in seen.behind.items() if before.behind.get(path) == value]
-        if left or behind:
+        desired = {path: value for path, value in seen.desired.items() if before.desired.get(path) == value}
+        if left or behind or desired:
             del self._seen[key]
-            self._repair(shadow, left, behind)
+            self._repair(shadow, left, behind, desired)
 
-    def _repair(self, shadow: Shadow, left: Flat, behind: list[Path]) -> None:
+    def _repair(self, shadow: Shadow, left: Flat, behind: list[Path], desired: Flat) -> None:
         """What has been so for two looks does not mend itself."""
         self._log.info(
-            "The cloud's {shadow} differs from what was written ({left} left behind, {behind} not arrived): repairing",
+            "The cloud's {shadow} differs from what was written ({left} left behind, {behind} not arrived, {desired} "
+            "still desired): repairing",
             shadow=shadow.name,
             left=len(left),
             behind=len(behind),
+            desired=len(desired),
         )
-        self._sync.repair(shadow, left, behind)
+        self._sync.repair(shadow, left, behind, desired)
 
 
-def _touches(path: Path, held: Flat) -> bool:
-    """Whether a leaf is held, or one above it."""
-    return any(path[:length] in held for length in range(1, len(path) + 1))
+def _beside(cloud: Flat, here: Flat) -> Flat:
+    """The leaves in the cloud of which nothing is held here, nor a leaf above them."""
+    return {
+        path: value
+        for path, value in cloud.items()
+        if not any(path[:length] in here for length in range(1, len(path) + 1))
+    }

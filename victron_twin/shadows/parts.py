@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from victron_twin.catalog.model import Cadence
 from victron_twin.twin.flat import Flat, Path
-from victron_twin.twin.ledger import Ledger
+from victron_twin.twin.ledger import Ledger, Patch
 from victron_twin.twin.sheet import Sheet
 
 
@@ -62,12 +62,14 @@ class Settlement:
     """Desires that are decided: those to be overwritten with what is reported, and those that no field takes.
 
     ``decided_on`` is the ledger's count of reads when they were decided: what was read later may hold newer ones.
+    ``told``: the paths are settled, and what is to be cleared goes before any other update, or never might.
     ``done`` fires with whether it was accepted; False: decide again.
     """
 
     paths: tuple[Path, ...]
     clear: tuple[Path, ...]
     decided_on: int
+    told: bool = False
     done: Deferred[bool] = field(default_factory=Deferred)
 
 
@@ -109,7 +111,7 @@ class Shadow:
     touched: float = 0.0  #: the last update of any kind, or the first read
     removed: float = 0.0  #: the last delete
     read: float = 0.0  #: when it was last read
-    put_back: Flat = field(default_factory=dict)  #: to be set, so that it can be deleted
+    put_back: Patch | None = None  #: to be set, so that it can be deleted
     unverified: bool = False  #: a delete may have been lost on its way to the cloud
     wait: float = 0.0
     not_before: float = 0.0

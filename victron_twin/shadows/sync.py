@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import replace
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
@@ -13,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from victron_twin.catalog.model import Cadence
+from victron_twin.twin.desires import at
 from victron_twin.twin.flat import Flat, Path
 from victron_twin.twin.ledger import Ledger, Patch
 from victron_twin.twin.sheet import Sheet
@@ -112,12 +114,14 @@ class ShadowSync(Service):
             shadow.stale = True  # and no more: what is not due waits for its cadence
             self._send(shadow)
 
-    def repair(self, shadow: Shadow, left: Flat, behind: Collection[Path]) -> None:
+    def repair(self, shadow: Shadow, left: Flat, behind: Collection[Path], desired: Flat) -> None:
         """The cloud holds ``left``, which was deleted, and not what was written to ``behind``: do both again.
 
-        Of each container that is gone one leaf is enough to delete the whole.
+        Of each container that is gone one leaf is enough to delete the whole. What it has ``desired`` that is not
+        here is desired here again: who cleared it decides once more.
         """
-        shadow.put_back = shadow.ledger.representatives(left)
+        if left or desired:
+            shadow.put_back = Patch(shadow.ledger.representatives(left), desired=desired)
         shadow.ledger.forget(behind)
         shadow.due = True
 
@@ -252,7 +256,8 @@ class ShadowSync(Service):
 
     def _consider(self, shadow: Shadow, sheet: Sheet, cadence: Cadence, now: float) -> None:
         wanted = shadow.ledger.wanted(sheet)
-        urgent = shadow.stale
+        told = shadow.settle is not None and shadow.settle.told
+        urgent = shadow.stale or told or shadow.put_back is not None
         if shadow.ledger.due(sheet, wanted, cadence):
             urgent = urgent or cadence is Cadence.CRITICAL
             shadow.due = True
@@ -296,9 +301,12 @@ class ShadowSync(Service):
                 return  # it was read for news only: what is not due waits for its cadence
             shadow.due = False
             try:
-                while await self._step(shadow):
-                    pass
-                await self._clear(shadow)
+                if shadow.put_back is not None or not (shadow.settle is not None and shadow.settle.told):
+                    await self._steps(shadow)
+                if shadow.settle is not None:
+                    shadow.settle.told = True
+                    await self._clear(shadow, shadow.settle)
+                    await self._steps(shadow)
             except _Later as later:
                 shadow.due, shadow.not_before = True, later.at
             except Conflict:
@@ -307,19 +315,25 @@ class ShadowSync(Service):
                 return
         raise Conflict("somebody else writes all the time")
 
-    async def _clear(self, shadow: Shadow) -> None:
+    async def _clear(self, shadow: Shadow, settlement: Settlement) -> None:
         """The last part of a settlement, after the statuses are acknowledged."""
-        if shadow.settle is not None:
-            requests = shadow.ledger.clearing(shadow.settle.clear)
-            if requests:
-                self._wait_until(shadow.touched + self.backend.quiet)
-            for request in requests:
-                answer = await self._answer(self.backend.update(shadow.thing, shadow.name, request))
-                shadow.ledger.cleared(request, answer["version"])
-                shadow.touched = shadow.removed = self.clock.seconds()
-            if self._decider is not None:
-                self._decider.accepted(shadow, shadow.ledger.settling(self.shown(shadow), shadow.settle.paths))
-            self._settled(shadow, True)
+        request, rest = shadow.ledger.clearing(settlement.clear, empties=not self.backend.quiet)
+        if request:
+            self._wait_until(shadow.touched + self.backend.quiet)
+            answer = await self._answer(self.backend.update(shadow.thing, shadow.name, request))
+            shadow.ledger.cleared(request, answer["version"])
+            shadow.touched = shadow.removed = self.clock.seconds()
+            shadow.unverified = True
+        if rest:
+            shadow.put_back = Patch({}, desired=rest)
+            raise _Later(shadow.removed + self.backend.quiet)
+        if self._decider is not None:
+            self._decider.accepted(shadow, shadow.ledger.settling(self.shown(shadow), settlement.paths))
+        self._settled(shadow, True)
+
+    async def _steps(self, shadow: Shadow) -> None:
+        while await self._step(shadow):
+            pass
 
     async def _step(self, shadow: Shadow) -> bool:
         """One update, if one is needed."""
@@ -333,7 +347,7 @@ class ShadowSync(Service):
             await self._decider.propose(shadow, patch.settles)
         request = patch.request(ledger.version)
         answer = await self._answer(self.backend.update(shadow.thing, shadow.name, request))
-        shadow.put_back = {}
+        again, shadow.put_back = shadow.put_back, None
         in_order = ledger.accept(patch, answer["version"])
         if patch.settles and self._decider is not None:
             self._decider.accepted(shadow, patch.settles)
@@ -341,14 +355,18 @@ class ShadowSync(Service):
         shadow.updates += 1
         if patch.remove:
             shadow.removed, shadow.unverified = shadow.touched, True
-        if not in_order:
+        if not in_order or (again is not None and again.desired and shadow.settle is None):
             await self._read(shadow)
         return True
 
     def _patch(self, shadow: Shadow, wanted: Flat) -> Patch | None:
         """The next update. Where deletes need quiet they go first, or there might never be any."""
-        if shadow.put_back:
-            return Patch(shadow.put_back)
+        again = shadow.put_back
+        if again is not None:
+            absent = {path: value for path, value in again.desired.items() if at(shadow.ledger.desired, path) is None}
+            if again.set or absent:
+                return replace(again, desired=absent)
+            shadow.put_back, shadow.stale = None, True  # all is there again: it is read, and decided on
         removal = shadow.ledger.removal(wanted) if self.backend.quiet else None
         return removal or shadow.ledger.patch(wanted, shadow.settle.paths if shadow.settle is not None else ())
 

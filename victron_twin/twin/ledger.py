@@ -213,24 +213,24 @@ class Ledger:
         gone = {_highest(path, wanted) for path in self._gone(wanted)}
         return Patch({}, tuple(sorted(gone))) if gone else None
 
-    def clearing(self, paths: Collection[Path]) -> list[dict[str, Any]]:
-        """The requests that remove leaves of desired which no field takes; only those that are known to be there.
+    def clearing(self, paths: Collection[Path], empties: bool = True) -> tuple[dict[str, Any], Flat]:
+        """The request that removes leaves of desired which no field takes, only those that are known to be there, and
+        what of desired is to be set again after it; an empty request where nothing is to be removed.
 
         A key called ``state`` at the top is not removed alone, since Shadow Manager loses such a patch: the section is
-        removed, and the rest written again.
+        removed, and the rest written again. ``empties``: so are empty objects; to Shadow Manager they are not there.
         """
-        there = [path for path in paths if at(self.desired, path) is not None]
+        there = [p for p in paths if (held := at(self.desired, p)) is not None and (empties or held != {})]
         if not there:
-            return []
-        rest = overlaid(self.desired, dict.fromkeys(there))
-        if ("state",) in there or not flatten(rest):
-            again = [{"state": {"desired": nest(flatten(rest))}}] if flatten(rest) else []
-            return [{"state": {"desired": None}, "version": self.version}, *again]
-        gone = {_highest(path, flatten(rest)) for path in there}
-        return [{"state": {"desired": nest(dict.fromkeys(sorted(gone)))}, "version": self.version}]
+            return {}, {}
+        rest = flatten(overlaid(self.desired, dict.fromkeys(there)))
+        if ("state",) in there or not rest:
+            return {"state": {"desired": None}, "version": self.version}, rest
+        gone = {_highest(path, rest) for path in there}
+        return {"state": {"desired": nest(dict.fromkeys(sorted(gone)))}, "version": self.version}, {}
 
     def cleared(self, request: Mapping[str, Any], version: int) -> None:
-        """The backend took one of them."""
+        """The backend took it."""
         desired = request["state"]["desired"]
         self._desire({} if desired is None else overlaid(self.desired, flatten(desired)))
         self.version = version
