@@ -230,3 +230,19 @@ def test_a_desired_state_is_cleared_here_and_in_the_cloud(tmp_path: Path) -> Non
         for document in (made.shadow("victron-solarcharger"), made.cloud.get(THING, "victron-solarcharger")):
             assert document["state"]["desired"] == {"mode": "Off"}
             assert "delta" not in document["state"]
+
+
+def test_a_stop_does_not_lose_what_stood_beside_a_desired_state(tmp_path: Path) -> None:
+    with running(CloudWorld(tmp_path, 1)) as made:
+        made.run(60)
+        made.gx.remove("solarcharger", 280)
+        made.run(5)
+        pending = {"devices": {"280": {"mode": "Off"}}}
+        made.update("victron-solarcharger", {"state": {"desired": {"state": "Float", **pending}}})
+        made.run(1)
+        while "desired" in made.shadow("victron-solarcharger")["state"]:
+            made.run(1)
+        made.process.core.root.stopService()
+        made.run(10)
+        assert made.shadow("victron-solarcharger")["state"]["desired"] == pending
+        made.restart()

@@ -231,7 +231,7 @@ class ShadowSync(Service):
                 shadow = self._shadows.get((thing, name))
                 if shadow is not None and shadow.known and not shadow.busy and not shadow.stale:
                     wanted = shadow.ledger.wanted(sheet)
-                    if any(shadow.ledger.due(sheet, wanted, cadence) for cadence in Cadence):
+                    if shadow.put_back or any(shadow.ledger.due(sheet, wanted, cadence) for cadence in Cadence):
                         shadow.due = True
                         pending.append(shadow)
         return pending
@@ -371,7 +371,8 @@ class ShadowSync(Service):
         return removal or shadow.ledger.patch(wanted, shadow.settle.paths if shadow.settle is not None else ())
 
     def _wait_until(self, moment: float) -> None:
-        if self.clock.seconds() < moment:
+        """Quiet around deletes; not at the end, since the next run looks at the cloud anyway."""
+        if self.running and self.clock.seconds() < moment:
             raise _Later(moment)
 
     def _settled(self, shadow: Shadow, accepted: bool) -> None:
