@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 _WANTED = os.environ.get("VICTRON_TWIN_SEEDS")
-FAST = 20
+FAST = 8
 
 
 def few(count: int = FAST) -> range:

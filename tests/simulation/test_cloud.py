@@ -155,28 +155,28 @@ def check_commands(seed: int, tmp_path: Path, faults: tuple[str, ...], seconds: 
         check_audit(made)
 
 
-@pytest.mark.parametrize("seed", few(6))
+@pytest.mark.parametrize("seed", few(4))
 def test_nothing_that_gets_lost_is_sent(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path, QUICK)
 
 
-@pytest.mark.parametrize("seed", few(6))
+@pytest.mark.parametrize("seed", few(4))
 def test_the_cloud_converges_to_the_gx(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path, FAULTS)
 
 
-@pytest.mark.parametrize("seed", few(6))
+@pytest.mark.parametrize("seed", few(4))
 def test_commands_come_from_the_cloud(seed: int, tmp_path: Path) -> None:
     check_commands(seed, tmp_path, QUICK)
 
 
-@pytest.mark.parametrize("seed", few(6))
+@pytest.mark.parametrize("seed", few(4))
 def test_commands_come_from_the_cloud_whatever_breaks(seed: int, tmp_path: Path) -> None:
     check_commands(seed, tmp_path, FAULTS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", more(21))
+@pytest.mark.parametrize("seed", more(9))
 def test_the_cloud_converges_to_the_gx_more_seeds(seed: int, tmp_path: Path) -> None:
     for number, faults in enumerate((QUICK, FAULTS)):
         for which, one in enumerate((check, check_commands)):

@@ -230,6 +230,6 @@ def test_commands_under_faults(seed: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", more(24))
+@pytest.mark.parametrize("seed", more(12))
 def test_commands_under_faults_more_seeds(seed: int, tmp_path: Path) -> None:
     run(seed, tmp_path)

@@ -166,7 +166,7 @@ def test_the_shadows_converge_to_the_gx(seed: int, tmp_path: Path, logged_errors
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", more(32))
+@pytest.mark.parametrize("seed", more(14))
 def test_the_shadows_converge_to_the_gx_more_seeds(seed: int, tmp_path: Path, logged_errors: ExpectErrors) -> None:
     check(seed, tmp_path, logged_errors)
 

@@ -349,23 +349,23 @@ ways = pytest.mark.parametrize("done", [True, False], ids=["done", "undone"])
 
 @few
 def test_killed_between_two_steps(kind: Kind, tmp_path: Path) -> None:
-    check_steps(kind, tmp_path, STRIDE or 4)
+    check_steps(kind, tmp_path, STRIDE or 8)
 
 
 @ways
 @few
 def test_killed_in_an_operation_on_the_disk(kind: Kind, done: bool, tmp_path: Path) -> None:
-    check_operations(kind, tmp_path, done, STRIDE or 2)
+    check_operations(kind, tmp_path, done, STRIDE or 4)
 
 
 @pytest.mark.slow
 @kinds
 def test_killed_between_two_steps_of_every_kind(kind: Kind, tmp_path: Path) -> None:
-    check_steps(kind, tmp_path, STRIDE or 6)
+    check_steps(kind, tmp_path, STRIDE or 9)
 
 
 @pytest.mark.slow
 @ways
 @kinds
 def test_killed_in_an_operation_on_the_disk_of_every_kind(kind: Kind, done: bool, tmp_path: Path) -> None:
-    check_operations(kind, tmp_path, done, STRIDE or 8, 1 + KINDS.index(kind) % 4)
+    check_operations(kind, tmp_path, done, STRIDE or 14, 1 + KINDS.index(kind) % 4)
