@@ -115,7 +115,7 @@ _ERRORS: dict[str, type[ShadowError]] = {
 class ModelBackend:
     """Greengrass as backend: the model of Shadow Manager in front of the model of the cloud, both of them elsewhere.
 
-    ``messages`` gets what is published beside shadows.
+    ``messages`` gets what is published beside shadows; ``looks`` has the shadow of each look at the cloud.
     """
 
     name = "greengrass"
@@ -124,6 +124,7 @@ class ModelBackend:
     is_cloud = False
 
     def __init__(self, manager: ShadowManager, cloud: Cloud, messages: list[tuple[str, bytes]] | None = None) -> None:
+        self.looks: list[str] = []
         self._messages = [] if messages is None else messages
         self._manager = manager
         self._cloud = cloud
@@ -185,6 +186,7 @@ class ModelBackend:
         """What the cloud holds. Fails with NotFound, and with Unavailable while the link is away."""
         if not (self._open and self._cloud.online):
             return fail(Unavailable("the cloud is out of reach"))
+        self.looks.append(shadow)
         try:
             return succeed(_copy(self._cloud.get(thing, shadow)))
         except rules.Refused as refused:

@@ -246,3 +246,17 @@ def test_a_stop_does_not_lose_what_stood_beside_a_desired_state(tmp_path: Path) 
         made.run(10)
         assert made.shadow("victron-solarcharger")["state"]["desired"] == pending
         made.restart()
+
+
+def test_a_sync_that_loses_repairs_as_well_is_looked_at_ever_more_seldom(tmp_path: Path) -> None:
+    with running(CloudWorld(tmp_path, 1)) as made:
+        made.run(60)
+        made.manager.sync.period = 300.0  # of all updates of a period one is made, and a delete among them is lost
+        made.run(600)
+        made.model.looks.clear()
+        made.site.force("battery/512/TimeToGo", None)
+        made.run(3600)
+        assert len(made.model.looks) < 60  # it would be over 500 each 8 s
+        made.manager.sync.period = 0.0
+        made.run(3600)
+        assert not parted(made)

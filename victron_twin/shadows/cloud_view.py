@@ -19,7 +19,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from victron_twin.twin.flat import Flat, Path, flatten
@@ -32,6 +32,9 @@ from .sync import ShadowSync
 LOOK = 5.0
 #: From a delete to the first look, and from one look at a shadow to the next, in s: the way to the cloud takes time.
 SETTLE = 8.0
+#: What is repaired is looked at after twice the time before, up to this, in s: where the sync is slow, or periodic, a
+#: repair gets lost as well, and each look costs data.
+LONGEST_SETTLE = 3 * 3600.0
 #: Each shadow is verified after this long in any case, in s: some failures of the sync leave no trace at all. A look
 #: costs an operation and up to 20 kB, so that it is no more often.
 REVIEW = 12 * 3600.0
@@ -84,6 +87,7 @@ class CloudView(Service):
         self._sync = sync
         self._cloud = cloud
         self._seen: dict[tuple[str, str], Seen] = {}
+        self._settle: dict[tuple[str, str], float] = {}
         self._busy = False
         self._wait = 0.0
         self._not_before = 0.0
@@ -166,12 +170,13 @@ class CloudView(Service):
 
     def _ready(self, shadow: Shadow) -> bool:
         now = self._clock.seconds()
-        seen = self._seen.get((shadow.thing, shadow.name))
+        key = shadow.thing, shadow.name
+        seen = self._seen.get(key)
         return (
             shadow.unverified
             and shadow.known
             and not (shadow.stale or shadow.problem or shadow.put_back)
-            and now >= max(shadow.removed, seen.at if seen else 0.0) + SETTLE
+            and now >= max(shadow.removed, seen.at if seen else 0.0) + self._settle.get(key, SETTLE)
         )
 
     async def _verify(self, shadow: Shadow) -> None:
@@ -192,6 +197,7 @@ class CloudView(Service):
         seen.looks = before.looks + 1
         if not (seen.left or seen.desired) and (not seen.behind or seen.looks > MOST_LOOKS):
             shadow.unverified = False
+            self._settle.pop(key, None)
             return
         self._seen[key] = seen
         left = {path: value for path, value in seen.left.items() if path in before.left}
@@ -199,11 +205,14 @@ class CloudView(Service):
         desired = {path: value for path, value in seen.desired.items() if before.desired.get(path) == value}
         if left or behind or desired:
             del self._seen[key]
+            self._settle[key] = min(2 * self._settle.get(key, SETTLE), LONGEST_SETTLE)
             self._repair(shadow, left, behind, desired)
 
     def _repair(self, shadow: Shadow, left: Flat, behind: list[Path], desired: Flat) -> None:
         """What has been so for two looks does not mend itself."""
-        self._log.info(
+        first = self._settle[shadow.thing, shadow.name] <= 2 * SETTLE
+        self._log.emit(
+            LogLevel.info if first else LogLevel.debug,
             "The cloud's {shadow} differs from what was written ({left} left behind, {behind} not arrived, {desired} "
             "still desired): repairing",
             shadow=shadow.name,
