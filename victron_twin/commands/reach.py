@@ -5,7 +5,6 @@ from __future__ import annotations
 from twisted.internet.interfaces import IReactorTime
 
 from victron_twin.shadows.cloud_view import CloudView
-from victron_twin.shadows.parts import Shadow
 from victron_twin.shadows.sync import ShadowSync
 
 #: While something is held and nothing was heard of the cloud for so long, it is asked, in s.
@@ -33,10 +32,10 @@ class Reach:
         """Why nothing may be held any longer, an empty text where it may."""
         return f"the cloud was out of reach for {self.timeout:.0f} s" if self.away >= self.timeout else ""
 
-    def ask(self, shadow: Shadow) -> None:
-        """Something of this shadow is held: hear of the cloud, where its silence may mean that it has nothing to say.
+    def ask(self, thing: str) -> None:
+        """Something of this thing is held: hear of the cloud, where its silence may mean that it has nothing to say.
 
         A backend that is the cloud answers each time that the shadow is read.
         """
         if self._cloud is not None and self.away >= ASK:
-            self._cloud.ask(shadow)
+            self._cloud.ask(thing)

@@ -240,7 +240,7 @@ class CommandService(Service):
 
     def _keep_in_touch(self, shadow: Shadow, now: float) -> None:
         """A setpoint is held: that it is desired no more makes no delta, and a cloud that is gone cannot say so."""
-        self.reach.ask(shadow)
+        self.reach.ask(shadow.thing)
         if now - shadow.read >= READ:
             self._sync.look_again(shadow)
 

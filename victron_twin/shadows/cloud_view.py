@@ -23,6 +23,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from victron_twin.twin.flat import Flat, Path, flatten
+from victron_twin.twin.summary import SHADOW
 
 from .backend import Document, NotFound, ShadowError, Unauthorized
 from .parts import Shadow
@@ -116,14 +117,14 @@ class CloudView(Service):
         self.heard = self._clock.seconds()
         self._not_before = self._wait = 0.0  # it is there again
 
-    def ask(self, shadow: Shadow) -> None:
-        """Whether the cloud is there: its document of this shadow is asked for, at most once in a while."""
+    def ask(self, thing: str) -> None:
+        """Whether the cloud is there: its document of the smallest shadow is asked for, at most once in a while."""
         if self._clock.seconds() < self._asked + ASK:
             return
         self._asked = self._clock.seconds()
-        self._document(shadow).addErrback(lambda failure: failure.trap(ShadowError))
+        self._document(thing, SHADOW).addErrback(lambda failure: failure.trap(ShadowError))
 
-    def _document(self, shadow: Shadow) -> Deferred[Document]:
+    def _document(self, thing: str, shadow: str) -> Deferred[Document]:
         def heard(document: Document) -> Document:
             self.heard = self._clock.seconds()
             return document
@@ -132,7 +133,7 @@ class CloudView(Service):
             failure.trap(NotFound)
             return heard({"state": {}})
 
-        return self._cloud.cloud_document(shadow.thing, shadow.name).addCallbacks(heard, missing)
+        return self._cloud.cloud_document(thing, shadow).addCallbacks(heard, missing)
 
     def _round(self) -> None:
         if self._busy or self._forbidden or self._clock.seconds() < self._not_before:
@@ -181,7 +182,7 @@ class CloudView(Service):
 
     async def _verify(self, shadow: Shadow) -> None:
         removed = shadow.removed
-        document = await self._document(shadow)
+        document = await self._document(shadow.thing, shadow.name)
         if shadow.removed != removed or shadow.stale:
             return  # it is another document by now
         cloud = flatten(document["state"].get("reported") or {})
