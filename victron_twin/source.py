@@ -50,4 +50,4 @@ class SiteSource:
     def restore(self, shadow: str, reported: Mapping[str, Any]) -> None:
         if shadow != SHADOW:
             self.twin.restore(shadow, reported)
-        self._commands.restore(self.thing, shadow, reported, self.twin)
+        self._commands.restore(self.thing, shadow, reported)

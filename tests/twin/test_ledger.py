@@ -203,3 +203,36 @@ def test_what_is_gone_is_removed_first_where_the_document_is_full() -> None:
     store.take(ledger, after)
     assert store.reported == nest(after)
     assert [list(request["state"]["reported"]) for request in store.requests] == [["old"], ["old"], ["new"]]
+
+
+KEYS = st.sampled_from(["state", "a", "b"])
+DESIRED = st.dictionaries(KEYS, st.recursive(st.integers(), lambda inner: st.dictionaries(KEYS, inner, max_size=2)))
+
+
+@given(DESIRED, st.data())
+def test_what_is_cleared_is_gone_and_the_rest_stays(desired: dict[str, Any], data: st.DataObject) -> None:
+    leaves = flatten(desired)
+    paths = data.draw(st.lists(st.sampled_from(sorted(leaves)), unique=True)) if leaves else []
+    held, _ = shadow.update(shadow.NEVER, shadow.read({"state": {"desired": desired}}), 0)
+    ledger = Ledger()
+    ledger.load(shadow.document(held, 0))
+    request, rest = ledger.clearing(paths)
+    if not paths:
+        assert not request
+        return
+    held, answer = shadow.update(held, shadow.read(request), 0)
+    ledger.cleared(request, answer["version"])
+    assert flatten(ledger.desired) == flatten(held.desired.values)
+    if rest:
+        assert not ledger.desired  # a state of the top goes with the whole section
+        held, _ = shadow.update(held, shadow.read({"state": {"desired": nest(rest)}}), 0)
+    else:
+        assert ("state",) not in paths or not held.desired.values
+    assert flatten(held.desired.values) == {path: value for path, value in leaves.items() if path not in paths}
+
+
+def test_an_empty_object_is_cleared_where_that_is_something() -> None:
+    ledger = Ledger()
+    ledger.load({"state": {"desired": {"setpoints": {}, "mode": "On"}}, "version": 3})
+    assert ledger.clearing([("setpoints",)], empties=False) == ({}, {})
+    assert ledger.clearing([("setpoints",)]) == ({"state": {"desired": {"setpoints": None}}, "version": 3}, {})

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from victron_twin.catalog.commands import Class
 from victron_twin.shadows.parts import Settlement, Shadow
+from victron_twin.twin.aim import is_momentary
 from victron_twin.twin.desires import Ending, Known, Order, Plan, Status, Verdict
 from victron_twin.twin.desk import FINAL, Desk
 from victron_twin.twin.flat import Path
@@ -30,7 +31,7 @@ class Clerk:
     """Decides on the desires of one shadow; at most one round is under way."""
 
     def __init__(self, office: Office, name: str) -> None:
-        self.desk = Desk()
+        self.desk = Desk(lambda path: is_momentary(name, path, office.gx.twin.catalog))
         self.name = name
         self.holds = Holds(office.journal, office.thing, name, office.record.holds.setdefault(name, {}))
         self.trail = Trail(office.clock, office.journal, office.thing, name)

@@ -13,7 +13,6 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from victron_twin.catalog.commands import Class
 from victron_twin.gx.service import GXService
 from victron_twin.shadows.backend import Delta
 from victron_twin.shadows.parts import Shadow
@@ -23,7 +22,6 @@ from victron_twin.twin.flat import Flat, Path, overlaid
 from victron_twin.twin.policy import Policy
 from victron_twin.twin.shadow import same
 from victron_twin.twin.sheet import Sheet
-from victron_twin.twin.twin import Twin
 
 from .clerk import Clerk
 from .hand import Office
@@ -119,16 +117,9 @@ class CommandService(Service):
         """The documents of a thing with what became of its desires."""
         return {name: self.clerk(thing, name).desk.over(sheet) for name, sheet in sheets.items()}
 
-    def restore(self, thing: str, shadow: str, reported: Mapping[str, Any], twin: Twin) -> None:
+    def restore(self, thing: str, shadow: str, reported: Mapping[str, Any]) -> None:
         """Take up what an earlier run has reported of desires."""
-        actions = [
-            tuple(row.name.split("."))
-            for row in twin.catalog.fields(shadow)
-            if row.writable
-            and (command := twin.catalog.commands.of(shadow, row.name, row.service)) is not None
-            and command.kind is not Class.SETTING
-        ]
-        self.clerk(thing, shadow).desk.restore(reported, actions)
+        self.clerk(thing, shadow).desk.restore(reported)
 
     def clerk(self, thing: str, shadow: str) -> Clerk:
         clerk = self._clerks.get((thing, shadow))

@@ -22,7 +22,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from victron_twin.twin.flat import Flat, Path, flatten
+from victron_twin.twin.flat import Flat, Path, flatten, plain
 from victron_twin.twin.summary import SHADOW
 
 from .backend import Document, NotFound, ShadowError, Unauthorized
@@ -191,7 +191,7 @@ class CloudView(Service):
             self._clock.seconds(),
             _beside(cloud, here),
             {path: value for path, value in here.items() if cloud.get(path) != value},
-            _beside(flatten(document["state"].get("desired") or {}), flatten(shadow.ledger.desired)),
+            _beside(flatten(plain(document["state"].get("desired") or {})), flatten(shadow.ledger.desired)),
         )
         key = shadow.thing, shadow.name
         before = self._seen.pop(key, Seen())

@@ -188,10 +188,10 @@ class GreengrassBackend:
                 self._cloud.follow(thing)
         response = await self._call(operation, thing, shadow, versioned, **arguments)
         try:
-            document = orjson.loads(response.payload)
+            document = _parsed(response.payload)
             if isinstance(document["version"], int):
                 return cast("Document", document)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, Refused):
             pass
         raise ShadowError(f"Shadow Manager answered {operation} with what is no document of a shadow")
 
@@ -257,6 +257,13 @@ def _check(thing: str, shadow: str) -> None:
         rules.check_names(thing, shadow)
     except Refused as refused:
         raise InvalidRequest(refused.message) from None
+
+
+def _parsed(payload: bytes) -> Any:
+    try:
+        return orjson.loads(payload)
+    except ValueError:  # what somebody desires may be more than that reads
+        return rules.parse(payload)
 
 
 def _compact(request: Mapping[str, Any]) -> bytes:

@@ -26,6 +26,8 @@ from .parts import Cadences, Decider, Rest, Settlement, Shadow, Source
 ANSWER_TIMEOUT = 15.0
 #: How often an update is decided anew because somebody else wrote in between, before it waits like after a failure.
 CONFLICTS = 5
+#: So many updates in a row bring any document about.
+MOST_STEPS = 20
 #: The last flush at a stop may take this long, in s.
 LAST_FLUSH = 3.0
 #: After a failure a shadow waits this long, doubled each time up to the second, in s.
@@ -280,6 +282,13 @@ class ShadowSync(Service):
             self._troubled(shadow, error)
             self._settled(shadow, False)
             shadow.due = True
+        except Exception as error:  # noqa: BLE001 - it is a fault of ours, and would come again each second
+            if repr(error) != shadow.problem:
+                self._log.failure("{shadow} could not be written", shadow=shadow.name)
+                shadow.problem = repr(error)
+            self._troubled(shadow, ShadowError(repr(error)))
+            self._settled(shadow, False)
+            shadow.due = True
         else:
             if shadow.problem:
                 self._log.info("{shadow} is written again.", shadow=shadow.name)
@@ -332,8 +341,10 @@ class ShadowSync(Service):
         self._settled(shadow, True)
 
     async def _steps(self, shadow: Shadow) -> None:
-        while await self._step(shadow):
-            pass
+        for _ in range(MOST_STEPS):
+            if not await self._step(shadow):
+                return
+        raise ShadowError(f"after {MOST_STEPS} updates it still is not as it should be")
 
     async def _step(self, shadow: Shadow) -> bool:
         """One update, if one is needed."""

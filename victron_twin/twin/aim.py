@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from victron_twin.catalog.catalog import Catalog
 from victron_twin.catalog.commands import Class, Command, Wire
 from victron_twin.catalog.model import Kind, Layout
 
 from .devices import Device, Live
-from .flat import Path, dotted
+from .flat import Path, dotted, within
 from .policy import names_of
 from .twin import Twin
 
@@ -60,6 +61,14 @@ def targets(shadow: str, section: Mapping[str, Any], twin: Twin, raw: RawRule, a
                 )
                 reason = f"{dotted(path)} is read-only" if is_field else f"{dotted(path)} is no field"
             yield Target(path, asked, device, name, None, reason)
+
+
+def is_momentary(shadow: str, path: Path, catalog: Catalog) -> bool:
+    """Whether a path of a shadow is an action's or a setpoint's, whatever device is there."""
+    mixed = catalog.shadows[shadow].layout is Layout.MIXED and path[0] == "devices" and len(path) > 2
+    service = path[1].partition("-")[0] if mixed else ""
+    command = catalog.commands.of(shadow, dotted(within(path)), service)
+    return command is not None and command.kind is not Class.SETTING
 
 
 def _aim(shadow: str, path: Path, twin: Twin) -> tuple[Device | None, Path, str]:

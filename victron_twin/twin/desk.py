@@ -3,7 +3,7 @@ actions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -23,11 +23,27 @@ KEPT = 86_400.0
 FINAL = frozenset(Status) - {Status.PENDING}
 
 
+def is_full(asked: Any) -> bool:
+    """Whether that is an object with all that an action or a setpoint needs."""
+    return isinstance(asked, Mapping) and {"value", "id", "expires"} <= asked.keys()
+
+
+def _objects(section: Mapping[str, Any], above: Path = ()) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    for key, inner in section.items():
+        path = (*above, key)
+        if is_full(inner):
+            yield path, inner
+        elif isinstance(inner, Mapping):
+            yield from _objects(inner, path)
+
+
 class Desk:
     """The statuses of one shadow's desires, and the actions that are mirrored into reported."""
 
-    def __init__(self) -> None:
+    def __init__(self, mirrors: Callable[[Path], bool] = lambda path: False) -> None:
+        """``mirrors`` says of a path whether it is an action's or a setpoint's."""
         self.revision = 0
+        self._mirrors = mirrors
         self._results: dict[str, dict[str, Any]] = {}
         self._mirrored: dict[Path, Mapping[str, Any]] = {}
         self._swept = 0.0
@@ -36,18 +52,15 @@ class Desk:
         self._own: Flat = {}
         self._laid = self._followed = 0
 
-    def restore(self, reported: Mapping[str, Any], actions: Iterable[Path]) -> None:
-        """Take up what an earlier run has reported; ``actions`` are the paths of the shadow's actions."""
+    def restore(self, reported: Mapping[str, Any]) -> None:
+        """Take up what an earlier run has reported."""
         commands = reported.get(COMMANDS)
         if isinstance(commands, dict):
             there = {name: dict(r) for name, r in commands.items() if isinstance(r, dict)}
             self._results.update(sorted(there.items(), key=lambda item: str(item[1].get("at"))))
-        for path in actions:
-            found: Any = reported
-            for key in path:
-                found = found.get(key) if isinstance(found, Mapping) else None
-            if isinstance(found, Mapping):
-                self._mirrored.setdefault(path, found)
+        for path, asked in _objects(reported):
+            if self._mirrors(path):
+                self._mirrored.setdefault(path, asked)
         self.revision += 1
 
     def told(self, path: Path, status: Status, asked: Any) -> bool:
@@ -72,7 +85,7 @@ class Desk:
         }
         while len(self._results) > 1 and len(orjson.dumps(self._results)) > LIMIT:
             del self._results[next(iter(self._results))]
-        if isinstance(asked, Mapping) and {"value", "id", "expires"} <= asked.keys() and status in FINAL:
+        if status in FINAL and is_full(asked) and self._mirrors(path):
             self._mirrored[path] = dict(asked)
         self.revision += 1
 

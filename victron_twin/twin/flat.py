@@ -51,6 +51,25 @@ def overlaid(section: Mapping[str, Any], flat: Mapping[Path, Any]) -> dict[str, 
     return made
 
 
+def plain(value: Any) -> Any:
+    """What others have written into a document, as every writer of JSON takes it.
+
+    A whole number of more than 64 bits is a float, half a surrogate pair ``?``; a key with one is left out.
+    """
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items() if key.isascii() or key == plain(key)}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode(errors="replace").decode()
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        try:
+            return float(value)
+        except OverflowError:
+            return "a number of more than 308 digits"
+    return value
+
+
 def within(path: Path) -> Path:
     """A field's path in its device: without ``devices.<instance>`` before it."""
     return path[2:] if path[0] == "devices" else path

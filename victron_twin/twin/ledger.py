@@ -12,7 +12,7 @@ from victron_twin.catalog.model import Cadence
 
 from .desires import at, is_new
 from .fit import Fit
-from .flat import Flat, Path, dotted, flatten, nest, overlaid
+from .flat import Flat, Path, dotted, flatten, nest, overlaid, plain
 from .readings import is_number
 from .shadow import same
 from .sheet import OWN, Sheet
@@ -89,8 +89,8 @@ class Ledger:
         self._turn()
 
     def _desire(self, desired: dict[str, Any]) -> None:
-        self.desired = desired
-        self.desired_size = len(orjson.dumps(desired))
+        self.desired = plain(desired)
+        self.desired_size = len(orjson.dumps(self.desired))
 
     def accept(self, patch: Patch, version: int) -> bool:
         """The backend took a patch. False where somebody else has written in between: load again."""
