@@ -10,6 +10,7 @@ from victron_twin.commands import chain
 from victron_twin.commands.audit import listed
 from victron_twin.commands.journal import Record
 from victron_twin.twin.desires import Status
+from victron_twin.twin.flat import flatten
 from victron_twin.twin.holds import Hold
 
 #: What ``reported.commands`` has of each desire.
@@ -33,7 +34,7 @@ def check_settled(made: World) -> None:
     """No delta stays, and nothing is pending."""
     for name in SIX:
         state = made.shadow(name)["state"]
-        assert "delta" not in state, (name, state["delta"], state["reported"].get("commands"))
+        assert not flatten(state.get("delta", {})), (name, state["delta"], state["reported"].get("commands"))
     pending = {where: result for where, result in results(made).items() if result["status"] == "pending"}
     assert not pending
 

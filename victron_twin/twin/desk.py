@@ -24,8 +24,13 @@ FINAL = frozenset(Status) - {Status.PENDING}
 
 
 def is_full(asked: Any) -> bool:
-    """Whether that is an object with all that an action or a setpoint needs."""
-    return isinstance(asked, Mapping) and {"value", "id", "expires"} <= asked.keys()
+    """Whether that is an object with all that an action or a setpoint needs, and without any in it.
+
+    Shadow Manager takes no array where something else was.
+    """
+    if not isinstance(asked, Mapping) or not {"value", "id", "expires"} <= asked.keys():
+        return False
+    return not any(isinstance(part, Mapping | list) for part in asked.values())
 
 
 def _objects(section: Mapping[str, Any], above: Path = ()) -> Iterator[tuple[Path, Mapping[str, Any]]]:
@@ -85,8 +90,10 @@ class Desk:
         }
         while len(self._results) > 1 and len(orjson.dumps(self._results)) > LIMIT:
             del self._results[next(iter(self._results))]
-        if status in FINAL and is_full(asked) and self._mirrors(path):
-            self._mirrored[path] = dict(asked)
+        if status in FINAL and self._mirrors(path):
+            self._mirrored.pop(path, None)
+            if is_full(asked):
+                self._mirrored[path] = dict(asked)
         self.revision += 1
 
     def sweep(self, now: float) -> None:

@@ -66,6 +66,7 @@ class Ledger:
     enforced: Mapping[Path, Any] = field(default_factory=dict)
     reads: int = 0
     _fit: Fit = field(default_factory=Fit)
+    _odd: set[Path] = field(default_factory=set)  #: leaves of desired that are not quite what the backend holds
     _turns: int = 0  #: of what is acknowledged, other than by a patch that said what the sheet says
     _sheet: Sheet | None = None  #: that is followed
     _wanted: Flat = field(default_factory=dict)  #: of it
@@ -90,6 +91,8 @@ class Ledger:
 
     def _desire(self, desired: dict[str, Any]) -> None:
         self.desired = plain(desired)
+        taken = flatten(self.desired)
+        self._odd = {path for path, value in flatten(desired).items() if not same(value, taken.get(path))}
         self.desired_size = len(orjson.dumps(self.desired))
 
     def accept(self, patch: Patch, version: int) -> bool:
@@ -183,12 +186,15 @@ class Ledger:
         desired = {
             p: v
             for p, v in settles.items()
-            if (p in settling or at(self.desired, p) is not None) and not same(v, at(self.desired, p))
+            if (p in settling or at(self.desired, p) is not None) and not self._is_desired(p, v)
         }
         if changed or desired:
             removal = self.removal(wanted) if self._too_large(changed, desired) else None
             return removal or Patch(changed, desired=desired, settles=settles)
         return self.removal(wanted)
+
+    def _is_desired(self, path: Path, value: Any) -> bool:
+        return path not in self._odd and same(value, at(self.desired, path))
 
     def _too_large(self, changed: Flat, desired: Flat) -> bool:
         """Whether the document would be, with what is to be set and still all that it has."""
@@ -224,9 +230,9 @@ class Ledger:
         if not there:
             return {}, {}
         rest = flatten(overlaid(self.desired, dict.fromkeys(there)))
-        if ("state",) in there or not rest:
-            return {"state": {"desired": None}, "version": self.version}, rest
         gone = {_highest(path, rest) for path in there}
+        if ("state",) in gone or not rest:
+            return {"state": {"desired": None}, "version": self.version}, rest
         return {"state": {"desired": nest(dict.fromkeys(sorted(gone)))}, "version": self.version}, {}
 
     def cleared(self, request: Mapping[str, Any], version: int) -> None:
