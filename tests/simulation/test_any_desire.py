@@ -36,7 +36,7 @@ def value(random: Random, depth: int = 0) -> Any:
         return random.random() < 0.5
     if kind == 4:
         return [value(random, depth + 1) for _ in range(random.randrange(3))]
-    keys = ("value", "id", "expires", "revertAfter", "state", "x", "é")
+    keys: tuple[str, ...] = ("value", "id", "expires", "revertAfter", "state", "x", "é")
     if kind == 5:
         keys = ("value", "id", "expires")
         return {key: value(random, depth + 1) for key in keys}
