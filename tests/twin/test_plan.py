@@ -374,3 +374,16 @@ def test_the_emergency_off_is_the_reason_of_everything(bench: Bench) -> None:
     assert not decided.orders
     assert {verdict.reason for verdict in decided.verdicts} == {"commands are off (by hand)"}
     assert len(decided.verdicts) == 4
+
+
+@pytest.mark.parametrize("shadow", CATALOG.shadows)
+@pytest.mark.parametrize(
+    "desired", [{"x": 1}, {"": 1}, {"devices": 1}, {"devices": {"a": 1}}, {"devices": {"a-1": {"x": 1}}}, {"raw": 1}]
+)
+def test_what_addresses_no_field_is_rejected_in_every_shadow(
+    bench: Bench, shadow: str, desired: dict[str, Any]
+) -> None:
+    decided = plan(shadow, desired, known(bench))
+    (verdict,) = decided.verdicts
+    assert (verdict.status, decided.clear) == (Status.REJECTED, (verdict.path,))
+    assert "is no field" in verdict.reason

@@ -8,7 +8,7 @@ from typing import Any
 
 from victron_twin.catalog.catalog import Catalog
 from victron_twin.catalog.commands import Class, Command, Wire
-from victron_twin.catalog.model import Kind, Layout
+from victron_twin.catalog.model import Kind, Layout, ShadowKind
 
 from .devices import Device, Live
 from .flat import Path, dotted, within
@@ -44,7 +44,7 @@ def targets(shadow: str, section: Mapping[str, Any], twin: Twin, raw: RawRule, a
     for key, asked in section.items():
         path = (*above, key)
         device, name, reason = _aim(shadow, path, twin)
-        service = path[1].partition("-")[0] if twin.catalog.shadows[shadow].layout is Layout.MIXED and name else ""
+        service = _service(twin.catalog.shadows[shadow], path)
         command = twin.catalog.commands.of(shadow, dotted(name), service) if name and not reason else None
         if name[:1] == (RAW,) and len(name) == 2 and not reason:
             command, reason = _raw(service or twin.catalog.shadows[shadow].services[0], device, name, twin, raw)
@@ -65,10 +65,14 @@ def targets(shadow: str, section: Mapping[str, Any], twin: Twin, raw: RawRule, a
 
 def is_momentary(shadow: str, path: Path, catalog: Catalog) -> bool:
     """Whether a path of a shadow is an action's or a setpoint's, whatever device is there."""
-    mixed = catalog.shadows[shadow].layout is Layout.MIXED and path[0] == "devices" and len(path) > 2
-    service = path[1].partition("-")[0] if mixed else ""
-    command = catalog.commands.of(shadow, dotted(within(path)), service)
+    command = catalog.commands.of(shadow, dotted(within(path)), _service(catalog.shadows[shadow], path))
     return command is not None and command.kind is not Class.SETTING
+
+
+def _service(kind: ShadowKind, path: Path) -> str:
+    """The service that an entry of a shadow of several names, ``acload-40``; empty where none is named."""
+    named = kind.layout is Layout.MIXED and path[0] == "devices" and len(path) > 2
+    return path[1].partition("-")[0] if named else ""
 
 
 def _aim(shadow: str, path: Path, twin: Twin) -> tuple[Device | None, Path, str]:
