@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -98,12 +98,7 @@ class Command:
 class _Line:
     name: str
     pattern: re.Pattern[str]
-    field: Field
-    kind: Class
-    wire: Wire
-    needs: tuple[Need, ...]
-    guards: tuple[Guard, ...]
-    setpoint: Setpoint | None
+    command: Command  #: its needs keep their placeholders
 
 
 class Commands:
@@ -137,21 +132,22 @@ class Commands:
         In a shadow of several services one name is several fields: ``service`` says which, empty takes the first.
         """
         for line in self._lines.get(shadow, ()):
-            if service not in ("", line.field.service):
+            command = line.command
+            if service not in ("", command.field.service):
                 continue
             match = line.pattern.fullmatch(name)
             if match is not None:
                 binding = match.groupdict()
-                needs = tuple(Need(n.source.bound(binding), n.value) for n in line.needs)
-                return Command(line.field, line.kind, line.wire, needs, line.guards, line.setpoint)
+                needs = tuple(Need(n.source.bound(binding), n.value) for n in command.needs)
+                return replace(command, needs=needs)
         return None
 
     def rows(self, field: Field) -> Mapping[str, Command]:
         """Each name that the table has for a field, and how it is written; the needs keep their placeholders."""
         rows: dict[str, Command] = {}
         for line in self._lines.get(field.shadow, ()):
-            if line.field is field:
-                rows.setdefault(line.name, Command(field, line.kind, line.wire, line.needs, line.guards, line.setpoint))
+            if line.command.field is field:
+                rows.setdefault(line.name, line.command)
         return rows
 
 
@@ -180,7 +176,7 @@ def read_commands(
         for field in _fields(row, service, plain, fields.get(shadow, ()), patterns):
             needs = tuple(_need(row, text, field.service) for text in row.words("needs"))
             wire = row.choice("wire", Wire)
-            lines.append((shadow, _Line(plain, compiled, field, kind, wire, needs, guards, setpoint)))
+            lines.append((shadow, _Line(plain, compiled, Command(field, kind, wire, needs, guards, setpoint))))
     if setpoints:
         raise CatalogError(f"setpoints.csv: {' '.join(next(iter(setpoints)))} has no row in commands.csv")
     commands = Commands(lines, _flash(folder), _never(folder))

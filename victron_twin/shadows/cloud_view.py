@@ -65,7 +65,7 @@ class CloudSide(Protocol):
 class Seen:
     """The last look at a shadow: what the cloud had too much, and what it had not as it was acknowledged.
 
-    ``desired`` is what is desired there and not here.
+    ``desired`` is what is desired there and not here, ``settle`` how long the next look waits, in s.
     """
 
     at: float = 0.0
@@ -73,6 +73,7 @@ class Seen:
     behind: Flat = field(default_factory=dict)
     desired: Flat = field(default_factory=dict)
     looks: int = 0
+    settle: float = SETTLE
 
 
 class CloudView(Service):
@@ -88,7 +89,6 @@ class CloudView(Service):
         self._sync = sync
         self._cloud = cloud
         self._seen: dict[tuple[str, str], Seen] = {}
-        self._settle: dict[tuple[str, str], float] = {}
         self._busy = False
         self._wait = 0.0
         self._not_before = 0.0
@@ -171,13 +171,12 @@ class CloudView(Service):
 
     def _ready(self, shadow: Shadow) -> bool:
         now = self._clock.seconds()
-        key = shadow.thing, shadow.name
-        seen = self._seen.get(key)
+        seen = self._seen.get((shadow.thing, shadow.name), Seen())
         return (
             shadow.unverified
             and shadow.known
             and not (shadow.stale or shadow.problem or shadow.put_back)
-            and now >= max(shadow.removed, seen.at if seen else 0.0) + self._settle.get(key, SETTLE)
+            and now >= max(shadow.removed, seen.at) + seen.settle
         )
 
     async def _verify(self, shadow: Shadow) -> None:
@@ -195,25 +194,22 @@ class CloudView(Service):
         )
         key = shadow.thing, shadow.name
         before = self._seen.pop(key, Seen())
-        seen.looks = before.looks + 1
+        seen.looks, seen.settle = before.looks + 1, before.settle
         if not (seen.left or seen.desired) and (not seen.behind or seen.looks > MOST_LOOKS):
             shadow.unverified = False
-            self._settle.pop(key, None)
             return
         self._seen[key] = seen
         left = {path: value for path, value in seen.left.items() if path in before.left}
         behind = [path for path, value in seen.behind.items() if before.behind.get(path) == value]
         desired = {path: value for path, value in seen.desired.items() if before.desired.get(path) == value}
         if left or behind or desired:
-            del self._seen[key]
-            self._settle[key] = min(2 * self._settle.get(key, SETTLE), LONGEST_SETTLE)
-            self._repair(shadow, left, behind, desired)
+            self._seen[key] = Seen(settle=min(2 * seen.settle, LONGEST_SETTLE))
+            self._repair(shadow, left, behind, desired, LogLevel.info if seen.settle == SETTLE else LogLevel.debug)
 
-    def _repair(self, shadow: Shadow, left: Flat, behind: list[Path], desired: Flat) -> None:
+    def _repair(self, shadow: Shadow, left: Flat, behind: list[Path], desired: Flat, level: LogLevel) -> None:
         """What has been so for two looks does not mend itself."""
-        first = self._settle[shadow.thing, shadow.name] <= 2 * SETTLE
         self._log.emit(
-            LogLevel.info if first else LogLevel.debug,
+            level,
             "The cloud's {shadow} differs from what was written ({left} left behind, {behind} not arrived, {desired} "
             "still desired): repairing",
             shadow=shadow.name,

@@ -111,10 +111,15 @@ class Shadow:
     touched: float = 0.0  #: the last update of any kind, or the first read
     removed: float = 0.0  #: the last delete
     read: float = 0.0  #: when it was last read
-    put_back: Patch | None = None  #: to be set, so that it can be deleted
+    put_back: Patch | None = None  #: to be set, so that it can be deleted, or desired, so that it is decided on
     unverified: bool = False  #: a delete may have been lost on its way to the cloud
     wait: float = 0.0
     not_before: float = 0.0
     updates: int = 0
     failures: int = 0
     problem: str = ""
+
+    @property
+    def clears(self) -> bool:
+        """Whether a settlement is told, so that what it clears is next."""
+        return self.settle is not None and self.settle.told

@@ -258,8 +258,7 @@ class ShadowSync(Service):
 
     def _consider(self, shadow: Shadow, sheet: Sheet, cadence: Cadence, now: float) -> None:
         wanted = shadow.ledger.wanted(sheet)
-        told = shadow.settle is not None and shadow.settle.told
-        urgent = shadow.stale or told or shadow.put_back is not None
+        urgent = shadow.stale or shadow.clears or shadow.put_back is not None
         if shadow.ledger.due(sheet, wanted, cadence):
             urgent = urgent or cadence is Cadence.CRITICAL
             shadow.due = True
@@ -280,15 +279,11 @@ class ShadowSync(Service):
             await self._bring_about(shadow)
         except ShadowError as error:
             self._troubled(shadow, error)
-            self._settled(shadow, False)
-            shadow.due = True
         except Exception as error:  # noqa: BLE001 - it is a fault of ours, and would come again each second
             if repr(error) != shadow.problem:
                 self._log.failure("{shadow} could not be written", shadow=shadow.name)
                 shadow.problem = repr(error)
             self._troubled(shadow, ShadowError(repr(error)))
-            self._settled(shadow, False)
-            shadow.due = True
         else:
             if shadow.problem:
                 self._log.info("{shadow} is written again.", shadow=shadow.name)
@@ -310,7 +305,7 @@ class ShadowSync(Service):
                 return  # it was read for news only: what is not due waits for its cadence
             shadow.due = False
             try:
-                if shadow.put_back is not None or not (shadow.settle is not None and shadow.settle.told):
+                if shadow.put_back is not None or not shadow.clears:
                     await self._steps(shadow)
                 if shadow.settle is not None:
                     shadow.settle.told = True
@@ -428,6 +423,8 @@ class ShadowSync(Service):
         if error.message != shadow.problem:
             shadow.problem = error.message
             self._log.error("{shadow} could not be written: {why}", shadow=shadow.name, why=error.message)
+        self._settled(shadow, False)
+        shadow.due = True
 
     def _rest(self, thing: str) -> Rest:
         return self._rests.setdefault(thing, Rest())

@@ -137,6 +137,11 @@ def shorten(asked: Any) -> Any:
     return json.dumps(asked, separators=(",", ":"))[:80]
 
 
+def is_dated(asked: Any) -> bool:
+    """Whether that is an object with all that an action or a setpoint needs."""
+    return isinstance(asked, Mapping) and {"value", "id", "expires"} <= asked.keys()
+
+
 def moment(text: Any) -> float | None:
     """Epoch seconds of an ISO 8601 time with its zone, None for anything else."""
     if not isinstance(text, str):

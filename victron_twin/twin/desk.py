@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from .desires import Status, moment, shorten
+from .desires import Status, is_dated, moment, shorten
 from .flat import Flat, Path, dotted, flatten
 from .ledger import COMMANDS
 from .sheet import Sheet
@@ -23,20 +23,16 @@ KEPT = 86_400.0
 FINAL = frozenset(Status) - {Status.PENDING}
 
 
-def is_full(asked: Any) -> bool:
-    """Whether that is an object with all that an action or a setpoint needs, and without any in it.
-
-    Shadow Manager takes no array where something else was.
-    """
-    if not isinstance(asked, Mapping) or not {"value", "id", "expires"} <= asked.keys():
-        return False
-    return not any(isinstance(part, Mapping | list) for part in asked.values())
+def _can_be_mirrored(asked: Any) -> bool:
+    """Whether that is an action's or a setpoint's object, of scalars: Shadow Manager takes no array where something
+    else was."""
+    return is_dated(asked) and not any(isinstance(part, Mapping | list) for part in asked.values())
 
 
 def _objects(section: Mapping[str, Any], above: Path = ()) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     for key, inner in section.items():
         path = (*above, key)
-        if is_full(inner):
+        if _can_be_mirrored(inner):
             yield path, inner
         elif isinstance(inner, Mapping):
             yield from _objects(inner, path)
@@ -92,7 +88,7 @@ class Desk:
             del self._results[next(iter(self._results))]
         if status in FINAL and self._mirrors(path):
             self._mirrored.pop(path, None)
-            if is_full(asked):
+            if _can_be_mirrored(asked):
                 self._mirrored[path] = dict(asked)
         self.revision += 1
 

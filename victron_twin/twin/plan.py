@@ -12,7 +12,7 @@ from typing import Any
 from victron_twin.catalog.commands import Class, Command
 
 from .aim import Target, is_raw, names, targets
-from .desires import FURTHEST, SKEW, Ending, Known, Order, Plan, Status, Verdict, at, is_new, moment
+from .desires import FURTHEST, SKEW, Ending, Known, Order, Plan, Status, Verdict, at, is_dated, is_new, moment
 from .devices import Device, Live
 from .endings import endings
 from .flat import Path
@@ -206,7 +206,7 @@ def _setting(asked: Any) -> tuple[Any, float]:
 
 def _dated(asked: Any, kind: Class, hold: Hold | None, known: Known) -> tuple[Any, float]:
     """The value and the expiry of an action's or a setpoint's object. Raises _Refused."""
-    if not isinstance(asked, Mapping) or not {"value", "id", "expires"} <= asked.keys():
+    if not is_dated(asked):
         what = "an action" if kind is Class.ACTION else "a setpoint"
         raise _Refused(f"{what} is asked for as {FORM}")
     identity, until = asked["id"], asked["expires"]
