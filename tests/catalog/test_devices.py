@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from victron_twin.catalog import Catalog, load
+from tests.support import CATALOG
+from victron_twin.catalog import Catalog
 from victron_twin.catalog.commands import ANY, Class
 from victron_twin.twin.desires import Known
 from victron_twin.twin.flat import Path
@@ -12,8 +13,6 @@ from victron_twin.twin.plan import plan
 from victron_twin.twin.policy import Policy
 from victron_twin.twin.readings import Trouble, Value
 from victron_twin.twin.twin import Twin
-
-CATALOG = load()
 
 
 @pytest.fixture

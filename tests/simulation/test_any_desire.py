@@ -10,7 +10,7 @@ import pytest
 
 from tests.simulation.seeds import few, more
 from tests.simulation.world import CloudWorld, World, running
-from victron_twin.twin.flat import flatten
+from victron_twin.twin.flat import flatten, nest
 
 PATHS = (
     ("victron-vebus", ("mode",)), ("victron-vebus", ("currentLimit",)), ("victron-vebus", ("redetectSystem",)),
@@ -43,7 +43,8 @@ def value(random: Random, depth: int = 0) -> Any:
     return {key: value(random, depth + 1) for key in keys if random.random() < 0.4}
 
 
-def check(seed: int, made: World) -> None:
+def check(seed: int, made: World, hollow: bool = False) -> None:
+    """``hollow``: empty objects may be left, which Shadow Manager does not clear."""
     random = Random(seed)
     said = []
     made.run(30)
@@ -53,16 +54,14 @@ def check(seed: int, made: World) -> None:
         if random.random() < 0.3:
             asked = {"value": random.choice(NUMBERS), "id": random.choice(TEXTS), "expires": random.choice(TEXTS)}
         said.append((name, path, asked))
-        desired = asked
-        for key in reversed(path):
-            desired = {key: desired}
-        made.update(name, {"state": {"desired": desired}})
+        made.update(name, {"state": {"desired": nest({path: asked})}})
         made.run(random.choice([0.0, 0.1, 5.0, 20.0]))
     made.run(400)
     context = "\n".join(map(repr, [seed, *said]))
     for name in {name for name, _ in PATHS}:
         state = made.shadow(name)["state"]
-        assert not flatten(state.get("delta", {})), f"{context}\n{name}: {state['delta']}"
+        left = hollow and not flatten(state.get("delta", {}))
+        assert left or "delta" not in state, f"{context}\n{name}: {state['delta']}"
         assert "reported" in state
     health = made.process.core.health
     assert health.healthy(), f"{context}\n{health.report()}"
@@ -77,7 +76,7 @@ def test_any_desire(seed: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", few(2))
 def test_any_desire_of_the_cloud(seed: int, tmp_path: Path) -> None:
     with running(CloudWorld(tmp_path, seed)) as made:
-        check(seed, made)
+        check(seed, made, hollow=True)
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from victron_twin.commands.hand import BEGINNINGS
 from victron_twin.commands.writer import TRIES
 from victron_twin.simulator.bus import Value
 from victron_twin.twin.desires import moment
+from victron_twin.twin.flat import nest
 from victron_twin.twin.holds import Keep
 from victron_twin.twin.twin import iso
 
@@ -111,12 +112,9 @@ class Cloud:
         self.say(shadow, path, self.random.choice(values))
 
     def say(self, shadow: str, path: tuple[str, ...], asked: Any) -> None:
-        desired: Any = asked
-        for key in reversed(path):
-            desired = {key: desired}
         if asked is not None:
             self.said.append((shadow, path, asked))
-        self.world.update(shadow, {"state": {"desired": desired}})
+        self.world.update(shadow, {"state": {"desired": nest({path: asked})}})
 
     def act(self) -> None:
         again = self.ids and self.random.random() < 0.2

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.test_convergence import world
-from tests.simulation.world import CATALOG, World
+from tests.simulation.world import World
+from tests.support import CATALOG
 from victron_twin.config import Config, ConfigError
 from victron_twin.core import check_fields
 from victron_twin.twin.policy import Limit

@@ -12,7 +12,8 @@ import pytest
 from tests.comparison import compare
 from tests.conftest import ExpectErrors
 from tests.simulation.seeds import few, more
-from tests.simulation.world import CATALOG, THING, World, running
+from tests.simulation.world import THING, World, running
+from tests.support import CATALOG
 from victron_twin.gx.service import SUPPRESS
 from victron_twin.twin.flat import dotted, flatten
 

@@ -8,7 +8,8 @@ from random import Random
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
 
-from tests.simulation.world import CATALOG, PASSWORD, START, simulate_paho
+from tests.simulation.world import PASSWORD, START, simulate_paho
+from tests.support import CATALOG
 from victron_twin.commands.journal import Journal
 from victron_twin.commands.switch import Switch
 from victron_twin.config import Config, GXConfig

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.world import CATALOG, World, running
+from tests.simulation.world import World, running
+from tests.support import CATALOG
 from victron_twin.catalog.commands import Class, Command, Wire
 from victron_twin.catalog.model import NUMERIC, Field, Kind, Layout, fill
 from victron_twin.simulator.bus import Service

@@ -22,7 +22,7 @@ from zope.interface import implementer
 from tests.emulators.cloud import Cloud
 from tests.emulators.shadow_manager import ShadowManager
 from tests.simulation.backends import FaultyBackend, ModelBackend
-from victron_twin.catalog import Catalog, load
+from tests.support import CATALOG
 from victron_twin.commands.journal import Journal
 from victron_twin.commands.switch import Switch
 from victron_twin.config import Config, GXConfig
@@ -42,8 +42,6 @@ from victron_twin.worker import InlineWorker, Worker
 START = 1_718_877_600.0  # a June morning
 PASSWORD = "secret"
 THING = "victron-twin"
-
-CATALOG: Catalog = load()
 
 
 @implementer(IReactorTime)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import CATALOG
 from tests.twin.test_twin import Bench
-from victron_twin.catalog import load
 from victron_twin.twin.desires import Known, Plan, Status, moment, shorten
 from victron_twin.twin.desk import LIMIT, Desk
 from victron_twin.twin.flat import Flat, flatten, nest, overlaid
@@ -19,8 +19,6 @@ from victron_twin.twin.policy import Limit, Policy, names_of
 from victron_twin.twin.sheet import Sheet
 from victron_twin.twin.twin import iso
 from victron_twin.twin.writes import Write
-
-CATALOG = load()
 
 
 def known(bench: Bench, **more: Any) -> Known:

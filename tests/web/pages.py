@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.web.server import Site
 
-from tests.simulation.world import CATALOG
+from tests.support import CATALOG
 from victron_twin.catalog.schema import schemas
 from victron_twin.core import Core
 from victron_twin.metrics import registry

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.world import CATALOG, THING, World
+from tests.simulation.world import THING, World
+from tests.support import CATALOG
 from victron_twin.web.pieces import Pieces
 
 KINDS = ("system", "battery", "solarcharger", "vebus", "gps", "settings", "twin")
